@@ -1,0 +1,235 @@
+//! Quantities as people write them: `"250ms"`, `"16KiB"`. The unit is inside the value.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A length of time, written as a number and one of `us`, `ms`, `s`, `m`, `h`: `"250ms"`, `"1.5s"`.
+///
+/// From 0 to 365 days, to the microsecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(pub Duration);
+
+/// A number of bytes, written as a number and one of `B`, `KiB`, `MiB`, `GiB` (or `kB`, `MB`, `GB`, powers of ten).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(pub u64);
+
+/// Why a text is not a quantity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a {what}, expected a number and a unit such as {examples}")]
+pub struct UnitError {
+    text: String,
+    what: &'static str,
+    examples: &'static str,
+}
+
+impl Span {
+    /// So many milliseconds.
+    pub const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
+    /// So many seconds.
+    pub const fn secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+}
+
+impl ByteSize {
+    /// So many KiB.
+    pub const fn kib(kib: u64) -> Self {
+        Self(kib * 1024)
+    }
+
+    /// So many MiB.
+    pub const fn mib(mib: u64) -> Self {
+        Self(mib * 1024 * 1024)
+    }
+
+    /// As a length in memory; `usize::MAX` where it is larger than that.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl FromStr for Span {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let error = || UnitError {
+            text: text.to_owned(),
+            what: "length of time",
+            examples: "`250ms`, `1.5s` or `2m`",
+        };
+        let (number, unit) = split(text).ok_or_else(error)?;
+        let seconds = match unit {
+            "us" | "µs" => number / 1e6,
+            "ms" => number / 1e3,
+            "s" => number,
+            "m" => number * 60.0,
+            "h" => number * 3600.0,
+            _ => return Err(error()),
+        };
+        if !(0.0..=365.0 * 86_400.0).contains(&seconds) {
+            return Err(error());
+        }
+        Ok(Self(Duration::from_micros((seconds * 1e6).round() as u64)))
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let error = || UnitError {
+            text: text.to_owned(),
+            what: "number of bytes",
+            examples: "`512B`, `16KiB` or `8MiB`",
+        };
+        let (number, unit) = split(text).ok_or_else(error)?;
+        let factor: f64 = match unit {
+            "B" => 1.0,
+            "kB" => 1e3,
+            "MB" => 1e6,
+            "GB" => 1e9,
+            "KiB" => 1024.0,
+            "MiB" => 1024.0 * 1024.0,
+            "GiB" => 1024.0 * 1024.0 * 1024.0,
+            _ => return Err(error()),
+        };
+        let bytes = number * factor;
+        // 2^53: up to here each whole number is exact.
+        if !(0.0..=9_007_199_254_740_992.0).contains(&bytes) || bytes.fract() != 0.0 {
+            return Err(error());
+        }
+        Ok(Self(bytes as u64))
+    }
+}
+
+/// The number and the unit of `12.5ms`. `None` for anything that is not plain decimal, such as `NaN` or `1e9`.
+fn split(text: &str) -> Option<(f64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(end);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        match micros {
+            0 => write!(f, "0s"),
+            _ if micros % 3_600_000_000 == 0 => write!(f, "{}h", micros / 3_600_000_000),
+            _ if micros % 60_000_000 == 0 => write!(f, "{}m", micros / 60_000_000),
+            _ if micros % 1_000_000 == 0 => write!(f, "{}s", micros / 1_000_000),
+            _ if micros % 1000 == 0 => write!(f, "{}ms", micros / 1000),
+            _ => write!(f, "{micros}us"),
+        }
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        for (size, unit) in UNITS {
+            if self.0 != 0 && self.0 % size == 0 {
+                return write!(f, "{}{unit}", self.0 / size);
+            }
+        }
+        write!(f, "{}B", self.0)
+    }
+}
+
+macro_rules! as_text {
+    ($type:ty, $name:literal, $pattern:literal, $what:literal) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(D::Error::custom)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "description": $what })
+            }
+        }
+    };
+}
+
+as_text!(
+    Span,
+    "Span",
+    r"^[0-9]+(\.[0-9]+)? ?(us|µs|ms|s|m|h)$",
+    "A length of time such as `250ms`, `1.5s` or `2m`."
+);
+as_text!(
+    ByteSize,
+    "ByteSize",
+    r"^[0-9]+(\.[0-9]+)? ?(B|kB|MB|GB|KiB|MiB|GiB)$",
+    "A number of bytes such as `512B`, `16KiB` or `8MiB`."
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_and_written() {
+        for (text, micros, shown) in [
+            ("250ms", 250_000, "250ms"),
+            ("1.5s", 1_500_000, "1500ms"),
+            ("2m", 120_000_000, "2m"),
+            ("90 s", 90_000_000, "90s"),
+            ("7us", 7, "7us"),
+            ("0s", 0, "0s"),
+        ] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.0.as_micros(), micros, "{text}");
+            assert_eq!(span.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        for (text, bytes, shown) in [
+            ("16KiB", 16_384, "16KiB"),
+            ("1.5MiB", 1_572_864, "1536KiB"),
+            ("10kB", 10_000, "10000B"),
+        ] {
+            let size: ByteSize = text.parse().unwrap();
+            assert_eq!(size.0, bytes, "{text}");
+            assert_eq!(size.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_quantity_is_refused_with_examples() {
+        for text in [
+            "", "12", "ms", "-1s", "NaNs", "1e9s", "1d", "9999999h", "1.2.3s",
+        ] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+        for text in ["12", "0.5B", "99999999999GiB", "1kib"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+        assert_eq!(
+            "soon".parse::<Span>().unwrap_err().to_string(),
+            "`soon` is not a length of time, expected a number and a unit such as `250ms`, `1.5s` or `2m`"
+        );
+    }
+}

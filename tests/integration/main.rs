@@ -1,0 +1,3 @@
+//! Tests of the whole library over real sockets, and of the house rules.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
