@@ -19,6 +19,7 @@ pub mod json;
 pub mod key;
 pub mod lru;
 pub mod mode;
+pub mod origin;
 pub mod route;
 pub mod sanitize;
 pub mod shape;

@@ -78,7 +78,7 @@ impl FromStr for Span {
         if !(0.0..=365.0 * 86_400.0).contains(&seconds) {
             return Err(error());
         }
-        Ok(Self(Duration::from_micros((seconds * 1e6).round() as u64)))
+        Ok(Self(Duration::from_micros(whole(seconds * 1e6))))
     }
 }
 
@@ -107,8 +107,18 @@ impl FromStr for ByteSize {
         if !(0.0..=9_007_199_254_740_992.0).contains(&bytes) || bytes.fract() != 0.0 {
             return Err(error());
         }
-        Ok(Self(bytes as u64))
+        Ok(Self(whole(bytes)))
     }
+}
+
+/// The nearest whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the callers checked that it is from 0 to 2^53"
+)]
+fn whole(number: f64) -> u64 {
+    number.round() as u64
 }
 
 /// The number and the unit of `12.5ms`. `None` for anything that is not plain decimal, such as `NaN` or `1e9`.
@@ -123,10 +133,10 @@ impl fmt::Display for Span {
         let micros = self.0.as_micros();
         match micros {
             0 => write!(f, "0s"),
-            _ if micros % 3_600_000_000 == 0 => write!(f, "{}h", micros / 3_600_000_000),
-            _ if micros % 60_000_000 == 0 => write!(f, "{}m", micros / 60_000_000),
-            _ if micros % 1_000_000 == 0 => write!(f, "{}s", micros / 1_000_000),
-            _ if micros % 1000 == 0 => write!(f, "{}ms", micros / 1000),
+            _ if micros.is_multiple_of(3_600_000_000) => write!(f, "{}h", micros / 3_600_000_000),
+            _ if micros.is_multiple_of(60_000_000) => write!(f, "{}m", micros / 60_000_000),
+            _ if micros.is_multiple_of(1_000_000) => write!(f, "{}s", micros / 1_000_000),
+            _ if micros.is_multiple_of(1000) => write!(f, "{}ms", micros / 1000),
             _ => write!(f, "{micros}us"),
         }
     }
@@ -136,7 +146,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         for (size, unit) in UNITS {
-            if self.0 != 0 && self.0 % size == 0 {
+            if self.0 != 0 && self.0.is_multiple_of(size) {
                 return write!(f, "{}{unit}", self.0 / size);
             }
         }

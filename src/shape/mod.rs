@@ -1,1 +1,3 @@
-//! Being built.
+//! How an answer's chunks are laid out in time and in size on their way to the client.
+
+pub mod pace;
