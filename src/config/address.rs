@@ -1,0 +1,209 @@
+//! Where to listen and where the upstream is, as text that is parsed once.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::origin::{Origin, OriginError};
+
+/// A host and a port: `127.0.0.1:8080`, `localhost:0`, `[::1]:8080`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// A name or an IP address; IPv6 without its brackets.
+    pub host: String,
+    /// 0 where any free port will do.
+    pub port: u16,
+}
+
+/// Why a text is not an [`Address`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not an address: {what}, expected a host and a port such as `127.0.0.1:8080`")]
+pub struct AddressError {
+    text: String,
+    what: String,
+}
+
+/// Where the answers of a route come from when they are not replayed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Upstream {
+    /// The built-in backend.
+    Fake,
+    /// A server.
+    Url(Origin),
+}
+
+impl Address {
+    /// On this machine only.
+    pub fn local(port: u16) -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port,
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let error = |what: String| AddressError {
+            text: text.to_owned(),
+            what,
+        };
+        let (host, port) = host_and_port(text).map_err(error)?;
+        match port {
+            Some(port) => Ok(Self { host, port }),
+            None => Err(error("the port is missing".to_owned())),
+        }
+    }
+}
+
+impl FromStr for Upstream {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        if text == "fake" {
+            Ok(Self::Fake)
+        } else {
+            text.parse().map(Self::Url)
+        }
+    }
+}
+
+fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
+    let (host, port) = if let Some(inside) = text.strip_prefix('[') {
+        let (host, rest) = inside
+            .split_once(']')
+            .ok_or("the bracket `[` is never closed")?;
+        host.parse::<Ipv6Addr>()
+            .map_err(|_| format!("`{host}` is not an IPv6 address"))?;
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return Err(format!("`{rest}` after the host makes no sense")),
+        }
+    } else {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        };
+        if port.is_some_and(|port| port.contains(':')) {
+            return Err("an IPv6 address needs brackets".to_owned());
+        }
+        if host.is_empty() {
+            return Err("the host is missing".to_owned());
+        }
+        let is_allowed =
+            |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '-' | '_');
+        if let Some(wrong) = host.chars().find(|&char| !is_allowed(char)) {
+            return Err(format!("{wrong:?} can't be in the name of a host"));
+        }
+        (host, port)
+    };
+    let port = match port {
+        Some(port) => Some(
+            port.parse()
+                .ok()
+                // `parse` takes a plus sign.
+                .filter(|_| !port.starts_with('+'))
+                .ok_or_else(|| {
+                    format!("`{port}` is not a port, expected a number from 0 to 65535")
+                })?,
+        ),
+        None => None,
+    };
+    Ok((host.to_owned(), port))
+}
+
+fn bracketed(host: &str) -> Cow<'_, str> {
+    if host.contains(':') {
+        Cow::Owned(format!("[{host}]"))
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", bracketed(&self.host), self.port)
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fake => f.write_str("fake"),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+macro_rules! as_text {
+    ($type:ty, $name:literal, $what:literal) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(D::Error::custom)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "description": $what })
+            }
+        }
+    };
+}
+
+as_text!(
+    Address,
+    "Address",
+    "A host and a port such as `127.0.0.1:8080`."
+);
+as_text!(
+    Upstream,
+    "Upstream",
+    "`http://HOST[:PORT]`, `https://HOST[:PORT]`, or `fake` for the built-in backend."
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written() {
+        for text in ["127.0.0.1:8080", "localhost:0", "[::1]:65535"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            ":80",
+            "host",
+            "host:",
+            "host:70000",
+            "host:+1",
+            "::1:80",
+            "[::1]",
+            "[x]:1",
+            "a b:1",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+}

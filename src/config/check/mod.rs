@@ -1,0 +1,198 @@
+//! What is wrong although each value by itself is right: mistakes across keys, routes and the world outside the file.
+
+use std::collections::HashMap;
+
+use super::{Config, Way};
+use crate::route::CompiledMatch;
+use crate::units::{ByteSize, Span};
+
+mod route;
+
+/// Something wrong at a value.
+pub(in crate::config) struct Finding {
+    /// The way to it.
+    pub(in crate::config) way: Way,
+    /// What the mark stands under.
+    pub(in crate::config) mark: Mark,
+    /// What is wrong.
+    pub(in crate::config) what: String,
+    /// What was expected, or what to do instead.
+    pub(in crate::config) hints: Vec<String>,
+    /// True only as long as nothing was taken out of these tables because of another mistake.
+    pub(in crate::config) relies_on: Vec<Way>,
+}
+
+/// What the mark stands under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Mark {
+    Key,
+    Value,
+}
+
+impl Finding {
+    fn at(way: Way, what: impl Into<String>) -> Self {
+        Self {
+            way,
+            mark: Mark::Value,
+            what: what.into(),
+            hints: Vec::new(),
+            relies_on: Vec::new(),
+        }
+    }
+
+    fn at_key(way: Way, what: impl Into<String>) -> Self {
+        Self {
+            mark: Mark::Key,
+            ..Self::at(way, what)
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    fn relying_on(mut self, ways: impl IntoIterator<Item = Way>) -> Self {
+        self.relies_on.extend(ways);
+        self
+    }
+}
+
+/// All that is wrong. `env` looks up environment variables.
+pub(in crate::config) fn findings(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    check_sections(config, &mut found);
+    for (index, route) in config.routes.iter().enumerate() {
+        route::check(route, &Way::route(index), &config.folder, env, &mut found);
+    }
+    check_names(config, &mut found);
+    check_matches(config, &mut found);
+    found
+}
+
+fn check_sections(config: &Config, found: &mut Vec<Finding>) {
+    if config.cassette.path.as_os_str().is_empty() {
+        found.push(Finding::at(
+            Way::to(&["cassette", "path"]),
+            "the path of the cassette is empty",
+        ));
+    }
+    if config.routes.is_empty() {
+        found.push(
+            Finding::at(
+                Way::to(&["route"]),
+                "there is no route, so nothing can be answered",
+            )
+            .relying_on([Way::default(), Way::to(&["route"])]),
+        );
+    }
+    let limits = &config.limits;
+    let sizes = [
+        ("head", limits.head),
+        ("url", limits.url),
+        ("body_ahead", limits.body_ahead),
+    ];
+    for (key, size) in sizes {
+        if size == ByteSize(0) {
+            found.push(Finding::at(
+                Way::to(&["limits", key]),
+                format!("with `{key}` at zero nothing passes"),
+            ));
+        }
+    }
+    if limits.headers == 0 {
+        found.push(Finding::at(
+            Way::to(&["limits", "headers"]),
+            "with `headers` at zero nothing passes",
+        ));
+    }
+    let timeouts = &config.timeouts;
+    let spans = [
+        ("connect", timeouts.connect),
+        ("first_byte", timeouts.first_byte),
+        ("idle", timeouts.idle),
+        ("keepalive", timeouts.keepalive),
+        ("request", timeouts.request),
+        ("write", timeouts.write),
+    ];
+    for (key, span) in spans {
+        if span == Span::default() {
+            found.push(Finding::at(
+                Way::to(&["timeouts", key]),
+                format!("with `{key}` at zero every exchange fails"),
+            ));
+        }
+    }
+}
+
+fn check_names(config: &Config, found: &mut Vec<Finding>) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for index in 0..config.routes.len() {
+        let name = config.route_name(index);
+        let way = Way::route(index).then(&["name"]);
+        if name.is_empty() || name.chars().any(char::is_control) {
+            found.push(Finding::at(
+                way.clone(),
+                "the name of a route is empty or holds a control character",
+            ));
+        }
+        if let Some(&first) = seen.get(&name) {
+            found.push(
+                Finding::at(
+                    way,
+                    format!(
+                        "two routes have the name `{name}`, this one and number {}",
+                        first + 1
+                    ),
+                )
+                .relying_on([Way::route(first), Way::route(index)]),
+            );
+        } else {
+            seen.insert(name, index);
+        }
+    }
+}
+
+fn check_matches(config: &Config, found: &mut Vec<Finding>) {
+    let mut before: Vec<(usize, CompiledMatch)> = Vec::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        let compiled = match CompiledMatch::compile(&route.matches) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                let field: Vec<_> = error.field.iter().map(String::as_str).collect();
+                let way = Way::route(index).then(&["match"]).then(&field);
+                found.push(Finding::at(way, error.what));
+                continue;
+            }
+        };
+        let covering = before.iter().find(|(_, earlier)| earlier.covers(&compiled));
+        if let Some(&(first, _)) = covering {
+            let parts = |index| {
+                let way = Way::route(index);
+                [
+                    way.clone().then(&["match", "headers"]),
+                    way.clone().then(&["match", "query"]),
+                    way.clone().then(&["match"]),
+                    way,
+                ]
+            };
+            found.push(
+                Finding::at(
+                    Way::route(index).then(&["match"]),
+                    format!(
+                        "route `{}` is never reached: route `{}` comes before it and takes every request that it matches",
+                        config.route_name(index),
+                        config.route_name(first)
+                    ),
+                )
+                .hint("put the narrower route first")
+                .relying_on(parts(first).into_iter().chain(parts(index))),
+            );
+        } else {
+            before.push((index, compiled));
+        }
+    }
+}

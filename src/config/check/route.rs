@@ -1,0 +1,196 @@
+//! What is wrong inside one route.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json_path::JsonPath;
+
+use super::Finding;
+use crate::config::{HeaderValue, RouteSettings, Way};
+use crate::mode::Mode;
+use crate::route::is_token;
+
+/// Adds to `found` what is wrong in the route at `way`.
+pub(super) fn check(
+    route: &RouteSettings,
+    way: &Way,
+    folder: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    found: &mut Vec<Finding>,
+) {
+    check_mode(route, way, found);
+    check_headers(route, way, folder, env, found);
+    check_prefixes(route, way, found);
+    check_key(route, way, found);
+}
+
+fn check_mode(route: &RouteSettings, way: &Way, found: &mut Vec<Finding>) {
+    let way_to = |key: &str| way.clone().then(&[key]);
+    if let (Some(on_miss), Mode::Forward | Mode::Record | Mode::Synthesize) =
+        (route.on_miss, route.mode)
+    {
+        found.push(
+            Finding::at(
+                way_to("on_miss"),
+                format!(
+                    "`on_miss = \"{on_miss}\"` has no effect, because mode `{}` never looks into the cassette",
+                    route.mode
+                ),
+            )
+            .hint("take it out, or write `mode = \"replay\"`"),
+        );
+    }
+    if route.upstream.is_some() {
+        return;
+    }
+    let missing = if route.mode.needs_upstream() {
+        Some((format!("mode `{}`", route.mode), "mode"))
+    } else if route.mode == Mode::Replay && route.on_miss().needs_upstream() {
+        Some((format!("`on_miss = \"{}\"`", route.on_miss()), "on_miss"))
+    } else {
+        None
+    };
+    if let Some((who, key)) = missing {
+        found.push(
+            Finding::at(way_to(key), format!("{who} needs an upstream, and this route has none"))
+                .hint("add `upstream = \"https://HOST\"`, or `upstream = \"fake\"` for the built-in backend")
+                .relying_on([way.clone()]),
+        );
+    }
+}
+
+fn check_headers(
+    route: &RouteSettings,
+    way: &Way,
+    folder: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    found: &mut Vec<Finding>,
+) {
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    for (name, value) in &route.set_headers {
+        let way = way.clone().then(&["set_headers", name]);
+        if !is_token(name) {
+            found.push(Finding::at_key(
+                way.clone(),
+                format!("`{name}` is not a header name"),
+            ));
+            continue;
+        }
+        let lower = name.to_ascii_lowercase();
+        if FRAMING.contains(&&*lower) {
+            found.push(Finding::at_key(
+                way.clone(),
+                format!("`{name}` belongs to one connection, and the proxy sets it itself"),
+            ));
+        }
+        if let Some(first) = seen.insert(lower, name) {
+            found.push(Finding::at_key(
+                way.clone(),
+                format!("`{name}` and `{first}` are the same header"),
+            ));
+        }
+        if matches!(value, HeaderValue::Value(_)) && is_secret(name) {
+            found.push(
+                Finding::at_key(
+                    way.clone().then(&["value"]),
+                    format!("`{name}` holds a secret, which does not belong in this file"),
+                )
+                .hint("write `{ env = \"NAME\" }` or `{ file = \"path\" }`")
+                .hint("or `{ literal_secret = \"…\" }` where it has to stand here"),
+            );
+        }
+        if let Err(error) = value.resolve(folder, env) {
+            let key = match value {
+                HeaderValue::Env(_) => "env",
+                HeaderValue::File(_) => "file",
+                HeaderValue::Value(_) => "value",
+                HeaderValue::LiteralSecret(_) => "literal_secret",
+            };
+            found.push(Finding::at(
+                way.then(&[key]),
+                format!("no value for the header `{name}`: {error}"),
+            ));
+        }
+    }
+    check_header_names(
+        &route.remove_headers,
+        &way.clone().then(&["remove_headers"]),
+        found,
+    );
+}
+
+fn check_header_names(names: &[String], way: &Way, found: &mut Vec<Finding>) {
+    for (index, name) in names.iter().enumerate() {
+        if !is_token(name) {
+            found.push(Finding::at(
+                way.clone().at(index),
+                format!("`{name}` is not a header name"),
+            ));
+        }
+    }
+}
+
+fn check_prefixes(route: &RouteSettings, way: &Way, found: &mut Vec<Finding>) {
+    let prefixes = [
+        ("strip_prefix", &route.strip_prefix),
+        ("add_prefix", &route.add_prefix),
+    ];
+    for (key, prefix) in prefixes {
+        let Some(prefix) = prefix else { continue };
+        let what = if !prefix.starts_with('/') {
+            format!("the prefix `{prefix}` does not begin with `/`")
+        } else if prefix.contains(['?', '#']) || !prefix.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            format!("the prefix `{prefix}` holds what can't be in a path; percent-encode it")
+        } else {
+            continue;
+        };
+        found.push(Finding::at(way.clone().then(&[key]), what));
+    }
+}
+
+fn check_key(route: &RouteSettings, way: &Way, found: &mut Vec<Finding>) {
+    check_header_names(
+        &route.key.headers,
+        &way.clone().then(&["key", "headers"]),
+        found,
+    );
+    for (index, path) in route.key.ignore.iter().enumerate() {
+        let Err(error) = JsonPath::parse(path) else {
+            continue;
+        };
+        let what = if path.starts_with('$') {
+            format!(
+                "`{path}` is not a JSON path from character {} on",
+                error.position() + 1
+            )
+        } else {
+            format!("`{path}` is not a JSON path, which begins with `$`")
+        };
+        found.push(
+            Finding::at(way.clone().then(&["key", "ignore"]).at(index), what)
+                .hint("expected a path such as `$.user` or `$.messages[*].id`"),
+        );
+    }
+}
+
+/// Whether a header of this name usually holds a secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    matches!(&*name, "authorization" | "proxy-authorization" | "cookie")
+        || ["api-key", "apikey", "-token", "secret", "password"]
+            .iter()
+            .any(|part| name.contains(part))
+}
+
+/// Headers about one connection or about framing; set by hand they would let two servers disagree where a request ends.
+const FRAMING: [&str; 8] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
