@@ -1,1 +1,45 @@
-//! Being built.
+//! Memory of recordings: a directory with one JSON file per recording, side files for what is binary or large, and
+//! one journal.
+//!
+//! Writing belongs to one thread of its own: the flow hands over what passes through a [`Ticket`], which never waits and
+//! never fails, and the thread redacts, journals, and makes the files. *Committed in the journal means finished.*
+//! Reading goes through an index without bodies, and a bounded memory of what was used last. It knows nothing of
+//! routes or modes: the rules by which a request is keyed are handed in.
+
+mod recording;
+
+mod files;
+mod format;
+mod names;
+
+mod index;
+mod shelf;
+
+mod draft;
+mod event;
+mod journal;
+mod recover;
+
+mod asked;
+mod filing;
+mod intake;
+mod policy;
+mod queue;
+mod spool;
+mod ticket;
+mod wire;
+mod writer;
+
+mod store;
+
+pub use format::BrokenFile;
+pub use index::{Entry, Keying, RecordingId};
+pub use queue::Begin;
+pub use recording::{
+    Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording, SideFile,
+};
+pub use store::{Access, Cassette, CassetteError};
+pub use ticket::Ticket;
+
+#[cfg(test)]
+mod tests;

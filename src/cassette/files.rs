@@ -1,0 +1,198 @@
+//! Files of a cassette: made whole or not at all, readable by their owner alone, and never by way of a symbolic link.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::cassette::format::{BrokenFile, FILE_LIMIT};
+use crate::cassette::recording::BODIES;
+
+/// A file that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write `{}`: {source}", path.display())]
+pub(crate) struct WriteError {
+    pub(crate) path: PathBuf,
+    pub(crate) source: io::Error,
+}
+
+impl WriteError {
+    /// For `map_err`.
+    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Makes a folder for its owner alone, and those above it, unless it's there.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens a file for writing at its end, made for its owner alone; never through a link.
+pub(crate) fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(no_follow())
+        .open(path)
+}
+
+/// Makes a file with these bytes at a path where none is expected; one that a crash left there is written over.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(no_follow())
+        .open(path)?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+/// Makes a side file named by its content, unless it's there.
+pub(crate) fn write_side(folder: &Path, bytes: &[u8]) -> io::Result<String> {
+    let name = side_name(&blake3::hash(bytes));
+    let bodies = folder.join(BODIES);
+    let path = bodies.join(&name);
+    if is_missing(&path)? {
+        let temporary = bodies.join(format!("{TEMPORARY}{name}"));
+        write_new(&temporary, bytes)?.sync_data()?;
+        fs::rename(&temporary, &path)?;
+    }
+    Ok(name)
+}
+
+/// The name of a side file with this content.
+pub(crate) fn side_name(hash: &blake3::Hash) -> String {
+    let mut name = hash.to_hex().to_string();
+    name.truncate(32);
+    name.push_str(".bin");
+    name
+}
+
+/// Gives a spool the name of its content too. It keeps its own, so that a crash before the commit loses nothing.
+pub(crate) fn link_side(folder: &Path, spool: &str, name: &str) -> io::Result<()> {
+    let bodies = folder.join(BODIES);
+    match fs::hard_link(bodies.join(spool), bodies.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Some file systems have no hard links.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let temporary = bodies.join(format!("{TEMPORARY}{name}"));
+            fs::copy(bodies.join(spool), &temporary)?;
+            fs::rename(&temporary, bodies.join(name))
+        }
+        other => other,
+    }
+}
+
+/// Reads a file of a cassette whole.
+pub(crate) fn read(folder: &Path, name: &str) -> Result<Vec<u8>, BrokenFile> {
+    let broken = |message: String| BrokenFile {
+        name: name.to_owned(),
+        line: None,
+        message,
+    };
+    let path = folder.join(name);
+    if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+        return Err(broken("is a symbolic link, which is refused".to_owned()));
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(no_follow())
+        .open(&path)
+        .map_err(|error| broken(format!("cannot be read: {error}")))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| broken(format!("cannot be read: {error}")))?;
+    if !metadata.is_file() {
+        return Err(broken("is not a plain file".to_owned()));
+    }
+    if metadata.len() > FILE_LIMIT {
+        return Err(broken(format!(
+            "has {} bytes, at most {FILE_LIMIT} are read",
+            metadata.len()
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT)
+        .read_to_end(&mut bytes)
+        .map_err(|error| broken(format!("cannot be read: {error}")))?;
+    Ok(bytes)
+}
+
+/// Names of what may be recordings, sorted. Symbolic links and folders are among them, for the reader to refuse.
+pub(crate) fn list(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let Ok(name) = entry?.file_name().into_string() else {
+            continue;
+        };
+        if is_recording(&name) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Whether a file of this name is a recording; case counts, as in all names here.
+fn is_recording(name: &str) -> bool {
+    !name.starts_with('.') && name.strip_suffix(".json").is_some()
+}
+
+/// Removes what a crash left: temporary files, and spools.
+pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
+    for folder in [folder, &folder.join(BODIES)] {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(TEMPORARY) || name.starts_with(SPOOL) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing stands at a path, not even a dangling link.
+pub(crate) fn is_missing(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file; one that is gone already is fine.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The spool of an exchange, within `bodies/`.
+pub(crate) fn spool_name(id: u64) -> String {
+    format!("{SPOOL}{id}")
+}
+
+/// Flags by which opening a link fails, and opening a named pipe doesn't wait.
+fn no_follow() -> i32 {
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC)
+        .bits()
+        .cast_signed()
+}
+
+/// What names of files begin with that are being made.
+pub(crate) const TEMPORARY: &str = ".new-";
+
+/// What names of spools begin with.
+const SPOOL: &str = ".spool-";

@@ -1,0 +1,320 @@
+//! A cassette that is open: the handle that everything above holds.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use tokio::sync::oneshot;
+
+use crate::cassette::files;
+use crate::cassette::files::WriteError;
+use crate::cassette::format::BrokenFile;
+use crate::cassette::index::{Entry, Keying, RecordingId, canonical};
+use crate::cassette::journal::Journal;
+use crate::cassette::queue::{Begin, Message, Queue};
+use crate::cassette::recording::{BODIES, Recording};
+use crate::cassette::recover;
+use crate::cassette::shelf::Shelf;
+use crate::cassette::ticket::Ticket;
+use crate::cassette::writer::Writer;
+use crate::key::{Canonical, Key};
+use crate::message::RequestHead;
+
+/// What a cassette is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads only; takes no lock and creates nothing.
+    Read,
+    /// Reads and writes. One process at a time.
+    Write,
+}
+
+/// Why a cassette can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CassetteError {
+    /// Another process writes to it.
+    #[error("cassette `{}` is in use: another process records into it", .0.display())]
+    Locked(PathBuf),
+    /// Its folder or a file in it can't be read or written.
+    #[error("cassette: cannot {doing} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A symbolic link stands where a file or folder of the cassette should.
+    #[error("cassette: `{}` is a symbolic link, which is refused", .0.display())]
+    Symlink(PathBuf),
+    /// A recording can't be read.
+    #[error("{0}")]
+    Broken(BrokenFile),
+    /// The recording was replaced or removed since it was looked up.
+    #[error("the recording is gone")]
+    Gone,
+}
+
+/// A set of recordings, open. Cheap to clone; all clones are the same one.
+///
+/// When the last clone goes, what was finished is written, for which it waits up to five seconds.
+#[derive(Clone, Debug)]
+pub struct Cassette {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shelf: Arc<Shelf>,
+    /// `None` where it's only read.
+    queue: Option<Arc<Queue>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.queue {
+            queue.close();
+            queue.wait_done(LAST_WAIT);
+        }
+    }
+}
+
+impl Cassette {
+    /// Opens the cassette in this folder. For writing, makes the folder and takes the lock; what a crash left in the journal
+    /// becomes recordings first, on the disk or, where it's only read, in memory.
+    ///
+    /// # Errors
+    ///
+    /// `Locked`, `Symlink`, and `Io` where the folder can't be read or, for writing, be written.
+    pub fn open(folder: &Path, access: Access) -> Result<Self, CassetteError> {
+        match access {
+            Access::Read => Self::open_to_read(folder),
+            Access::Write => Self::open_to_write(folder),
+        }
+    }
+
+    fn open_to_read(folder: &Path) -> Result<Self, CassetteError> {
+        fs::read_dir(folder).map_err(failed("read", folder))?;
+        let mut recovered = HashMap::new();
+        let mut hidden = Vec::new();
+        if !is_written(&folder.join(LOCK)) {
+            for one in recover::read(folder).map_err(unreadable)? {
+                hidden.extend(one.replaces);
+                recovered.insert(one.recording.name.clone(), Arc::new(one.recording));
+            }
+        }
+        let shelf = Shelf::new(Arc::new(folder.to_owned()), recovered, hidden);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shelf: Arc::new(shelf),
+                queue: None,
+            }),
+        })
+    }
+
+    fn open_to_write(folder: &Path) -> Result<Self, CassetteError> {
+        files::make_folder(folder).map_err(failed("create", folder))?;
+        let lock = lock(folder)?;
+        let bodies = folder.join(BODIES);
+        if fs::symlink_metadata(&bodies).is_ok_and(|found| found.is_symlink()) {
+            return Err(CassetteError::Symlink(bodies));
+        }
+        files::make_folder(&bodies).map_err(failed("create", &bodies))?;
+        let recovered = recover::read(folder).map_err(unreadable)?;
+        recover::settle(folder, recovered).map_err(unreadable)?;
+        let journal = Journal::open(folder).map_err(failed("write", folder))?;
+        let shelf = Arc::new(Shelf::new(
+            Arc::new(folder.to_owned()),
+            HashMap::new(),
+            Vec::new(),
+        ));
+        let queue = Arc::new(Queue::default());
+        let writer = Writer::new(Arc::clone(&shelf), Arc::clone(&queue), journal, lock);
+        thread::Builder::new()
+            .name("cassette".to_owned())
+            .spawn(move || writer.run())
+            .map_err(failed("start a thread for", folder))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shelf,
+                queue: Some(queue),
+            }),
+        })
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.inner.shelf.folder
+    }
+
+    /// Makes the index anew, by rules that are decided for each recorded request: on the first use, and whenever the rules
+    /// change. Reads every recording; what is looked up meanwhile is found by the rules before.
+    pub fn index(&self, rules: impl Fn(&RequestHead) -> Option<Keying> + Send + Sync + 'static) {
+        self.inner.shelf.index_by(Arc::new(rules));
+    }
+
+    /// The replayable recordings of a key on a route, in their sequence.
+    pub fn lookup(&self, route: usize, key: &Key) -> Vec<RecordingId> {
+        self.inner.shelf.index().lookup(route, key)
+    }
+
+    /// The replayable recordings nearest to a request that has none, the nearest first: those of the same method and path,
+    /// then of the same method, by how far their paths agree. Reads at most 32 files, whatever the `limit`.
+    pub fn near(&self, wanted: &Canonical, limit: usize) -> Vec<(String, Canonical)> {
+        let shelf = &self.inner.shelf;
+        let names = shelf
+            .index()
+            .near(&wanted.method, &wanted.path, limit.min(MAX_NEAR));
+        let rules = shelf.rules();
+        let form = |name: String| {
+            let id = shelf.index().named(&name)?;
+            let recording = shelf.load(id)?.ok()?;
+            let (request, body) = recording.matched_request();
+            let (_, canonical) = canonical(&request, body, rules.as_deref())?;
+            Some((name, canonical))
+        };
+        names.into_iter().filter_map(form).collect()
+    }
+
+    /// A recording whole, if it is in memory. Never touches the disk.
+    pub fn cached(&self, id: RecordingId) -> Option<Arc<Recording>> {
+        self.inner.shelf.cached(id)
+    }
+
+    /// A recording whole. Blocks on the disk where it isn't in memory.
+    ///
+    /// # Errors
+    ///
+    /// `Gone` if it was removed since it was looked up, `Broken` if its file was spoiled since.
+    pub fn load(&self, id: RecordingId) -> Result<Arc<Recording>, CassetteError> {
+        match self.inner.shelf.load(id) {
+            Some(Ok(recording)) => Ok(recording),
+            Some(Err(broken)) => Err(CassetteError::Broken(broken)),
+            None => Err(CassetteError::Gone),
+        }
+    }
+
+    /// The recording in the file of this name, with or without its `.json`.
+    ///
+    /// # Errors
+    ///
+    /// `Gone` if there is none, `Broken` if it can't be read.
+    pub fn named(&self, name: &str) -> Result<Arc<Recording>, CassetteError> {
+        let full = format!("{}.json", name.trim_end_matches(".json"));
+        let index = self.inner.shelf.index();
+        if let Some(broken) = index
+            .broken()
+            .into_iter()
+            .find(|broken| broken.name == full)
+        {
+            return Err(CassetteError::Broken(broken));
+        }
+        let id = index.named(&full).ok_or(CassetteError::Gone)?;
+        drop(index);
+        self.load(id)
+    }
+
+    /// All recordings, by name.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inner.shelf.index().entries()
+    }
+
+    /// Files that can't be used, by name.
+    pub fn broken(&self) -> Vec<BrokenFile> {
+        self.inner.shelf.index().broken()
+    }
+
+    /// Begins a recording. `None` where nothing is recorded: the cassette is only read, is closed, or [`Self::health`] says
+    /// why.
+    pub fn begin(&self, begin: Begin) -> Option<Ticket> {
+        Ticket::new(self.inner.queue.as_ref()?, begin)
+    }
+
+    /// Why recording stopped, if it did.
+    pub fn health(&self) -> Option<String> {
+        self.inner.queue.as_ref()?.stopped()
+    }
+
+    /// Resolves when everything that was finished before this call can be looked up. Costs nothing where all is.
+    pub fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let waiting = self
+            .inner
+            .queue
+            .as_ref()
+            .filter(|queue| !queue.is_settled())
+            .map(|queue| {
+                let (sender, receiver) = oneshot::channel();
+                queue.push(Message::Settle(sender));
+                receiver
+            });
+        async move {
+            if let Some(receiver) = waiting {
+                // A writer that is gone settles nothing any more.
+                drop(receiver.await);
+            }
+        }
+    }
+
+    /// Writes what is left, what is under way as interrupted, and stops the writer. Says whether all was done in this time.
+    pub fn close(&self, within: Duration) -> bool {
+        match &self.inner.queue {
+            Some(queue) => {
+                queue.close();
+                queue.wait_done(within) && queue.stopped().is_none()
+            }
+            None => true,
+        }
+    }
+}
+
+/// Takes the lock of a cassette.
+fn lock(folder: &Path) -> Result<File, CassetteError> {
+    let path = folder.join(LOCK);
+    let file = files::append_to(&path).map_err(failed("write", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(CassetteError::Locked(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
+    }
+}
+
+/// Whether a process writes to the cassette of this lock now.
+fn is_written(path: &Path) -> bool {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path);
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CassetteError {
+    move |source| CassetteError::Io {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn unreadable(error: WriteError) -> CassetteError {
+    CassetteError::Io {
+        doing: "recover",
+        path: error.path,
+        source: error.source,
+    }
+}
+
+/// The name of the lock within a cassette.
+const LOCK: &str = ".lock";
+
+/// How many files a miss may cost.
+const MAX_NEAR: usize = 32;
+
+/// How long the last handle waits for the writer.
+const LAST_WAIT: Duration = Duration::from_secs(5);
