@@ -1,1 +1,563 @@
-//! Being built.
+//! One request and its answer: decides where the answer comes from, and has the pump carry it.
+//!
+//! All the ifs about modes stand here; the mechanisms below hold none.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::call::{BodyLength, Call, UpstreamError};
+use crate::cassette::{Begin, Recording, RecordingId};
+use crate::client::ClientId;
+use crate::key::{Canonical, Key, KeyBody, OverLimit};
+use crate::message::{Headers, RequestHead};
+use crate::mode::{Mode, OnMiss, RecordPolicy};
+use crate::plan::{Plan, Route, Target};
+use crate::pump::{self, Client, Left, Outcome, Tally, Upload};
+use crate::recorder::Recorder;
+use crate::refusal::Refused;
+use crate::sanitize::redact::Redactor;
+use crate::shape::pace::Pace;
+use crate::source::{Replay, Source, Synth};
+use crate::state::State;
+use crate::synth;
+use crate::upstream::{self, Upstreams};
+
+/// What all exchanges share.
+pub struct Flow {
+    /// What changes.
+    pub state: Arc<State>,
+    /// The connections to all upstreams.
+    pub upstreams: Arc<Upstreams>,
+}
+
+/// A request as it came in.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Without what concerns one connection only and without framing; with `Expect`.
+    pub head: RequestHead,
+    /// How its body is framed.
+    pub body: BodyLength,
+    /// Who sent it.
+    pub client: ClientId,
+}
+
+/// What became of an exchange.
+#[derive(Debug)]
+pub struct Report {
+    /// The route's name; `-` where none matched.
+    pub route: String,
+    /// Where the answer came from.
+    pub source: &'static str,
+    /// The recording that was played.
+    pub recording: Option<String>,
+    /// As the client saw it.
+    pub outcome: Outcome,
+    /// What was counted.
+    pub tally: Tally,
+}
+
+/// Serves one exchange from its route to its end.
+pub async fn serve<C: Client>(flow: &Flow, client: &mut C, incoming: Incoming) -> Report {
+    let plan = flow.state.plan();
+    let Some((index, route)) = plan.route(&incoming.head) else {
+        let refused = Refused::no_route(&incoming.head);
+        return Served::new(client, "-", true)
+            .refuse(refused, Upload::default())
+            .await;
+    };
+    let mut served = Served::new(client, &route.name, !route.is_opaque);
+    let exchange = Exchange {
+        flow,
+        plan: &plan,
+        route,
+        index,
+        incoming,
+    };
+    exchange.serve(&mut served).await
+}
+
+/// Serves what an upstream already began to answer.
+pub async fn pass<C: Client>(
+    client: &mut C,
+    route: &Route,
+    answer: Result<upstream::Exchange, UpstreamError>,
+) -> Report {
+    let mut served = Served::new(client, &route.name, !route.is_opaque);
+    let upload = Upload {
+        read: None,
+        is_through: true,
+    };
+    match answer {
+        Ok(answer) => {
+            served
+                .pump(Source::Upstream(answer), upload, "forward", None)
+                .await
+        }
+        Err(error) => served.refuse(Refused::no_answer(&error), upload).await,
+    }
+}
+
+/// The client's side of an exchange, and what is counted there.
+struct Served<'a, C> {
+    client: &'a mut C,
+    route: &'a str,
+    is_marked: bool,
+    tally: Tally,
+}
+
+impl<'a, C: Client> Served<'a, C> {
+    fn new(client: &'a mut C, route: &'a str, is_marked: bool) -> Self {
+        Self {
+            client,
+            route,
+            is_marked,
+            tally: Tally::default(),
+        }
+    }
+
+    async fn pump(
+        &mut self,
+        mut source: Source,
+        upload: Upload,
+        name: &'static str,
+        recording: Option<&str>,
+    ) -> Report {
+        let mut marks = Headers::new();
+        if self.is_marked {
+            marks.push("x-rehearsal-source", name);
+            if let Some(recording) = recording {
+                marks.push("x-rehearsal-recording", recording.to_owned());
+            }
+        }
+        let outcome = pump::run(
+            self.client,
+            &mut source,
+            upload,
+            Instant::now(),
+            &marks,
+            &mut self.tally,
+        )
+        .await;
+        if let Outcome::NoAnswer(error) = &outcome {
+            let refused = Refused::no_answer(error);
+            let mut report = Box::pin(self.refuse(refused, Upload::default())).await;
+            report.source = name;
+            if report.outcome == Outcome::Completed {
+                report.outcome = outcome;
+            }
+            return report;
+        }
+        self.report(name, recording, outcome)
+    }
+
+    /// Answers for ourselves. What is left of the request is not read.
+    async fn refuse(&mut self, refused: Refused, upload: Upload) -> Report {
+        let is_through = upload.is_through || self.tally.request_is_through;
+        let mut source = Source::Synth(Synth::new(refused.answer(), Pace::Instant));
+        let mut marks = Headers::new();
+        if self.is_marked {
+            marks.push("x-rehearsal-source", "refusal");
+        }
+        let upload = Upload {
+            read: None,
+            is_through,
+        };
+        let outcome = pump::run(
+            self.client,
+            &mut source,
+            upload,
+            Instant::now(),
+            &marks,
+            &mut self.tally,
+        )
+        .await;
+        self.report("refusal", None, outcome)
+    }
+
+    fn report(
+        &mut self,
+        source: &'static str,
+        recording: Option<&str>,
+        outcome: Outcome,
+    ) -> Report {
+        Report {
+            route: self.route.to_owned(),
+            source,
+            recording: recording.map(str::to_owned),
+            outcome,
+            tally: std::mem::take(&mut self.tally),
+        }
+    }
+
+    /// Reads and forgets what is left of the request: an answer counts from its end.
+    async fn read_rest(&mut self) -> Result<(), Left> {
+        while !self.tally.request_is_through {
+            self.tally.request_is_through = self.client.hear().await?.is_none();
+        }
+        Ok(())
+    }
+
+    fn left(&mut self) -> Report {
+        self.report("none", None, Outcome::ClientLeft)
+    }
+}
+
+/// One exchange on its route.
+struct Exchange<'a> {
+    flow: &'a Flow,
+    plan: &'a Plan,
+    route: &'a Route,
+    index: usize,
+    incoming: Incoming,
+}
+
+/// The request's body, as far as it is wanted before an answer can be chosen.
+enum Collected {
+    Whole(Bytes),
+    TooLarge(Bytes),
+}
+
+impl Collected {
+    fn key_body(&self) -> KeyBody<'_> {
+        match self {
+            Self::Whole(bytes) => KeyBody::Whole(bytes),
+            Self::TooLarge(_) => KeyBody::TooLarge,
+        }
+    }
+
+    fn upload(self) -> Upload {
+        match self {
+            Self::Whole(bytes) => Upload {
+                read: Some(bytes).filter(|bytes| !bytes.is_empty()),
+                is_through: true,
+            },
+            Self::TooLarge(bytes) => Upload {
+                read: Some(bytes),
+                is_through: false,
+            },
+        }
+    }
+}
+
+impl Exchange<'_> {
+    async fn serve<C: Client>(mut self, served: &mut Served<'_, C>) -> Report {
+        let is_fake = matches!(self.route.target, Some(Target::Fake));
+        match self.route.mode {
+            Mode::Forward if !is_fake => self.forward(served, Upload::default(), false).await,
+            Mode::Record if !is_fake => self.forward(served, Upload::default(), true).await,
+            mode => {
+                let collected = match self.collect(served).await {
+                    Ok(collected) => collected,
+                    Err(Left) => return served.left(),
+                };
+                match mode {
+                    Mode::Forward => self.forward(served, collected.upload(), false).await,
+                    Mode::Record => self.forward(served, collected.upload(), true).await,
+                    Mode::Synthesize => self.synthesize(served, collected).await,
+                    Mode::Replay => self.replay(served, collected).await,
+                }
+            }
+        }
+    }
+
+    /// Reads the body before an answer is chosen, up to the limit for keys.
+    async fn collect<C: Client>(&mut self, served: &mut Served<'_, C>) -> Result<Collected, Left> {
+        if self.incoming.head.headers.remove("expect") && self.incoming.body.is_some() {
+            let head = crate::message::ResponseHead {
+                status: 100,
+                reason: None,
+                headers: Headers::new(),
+            };
+            served.client.interim(&head).await?;
+        }
+        let mut body = BytesMut::new();
+        loop {
+            match served.client.hear().await? {
+                Some(bytes) if body.is_empty() && bytes.len() > self.route.body_limit => {
+                    return Ok(Collected::TooLarge(bytes));
+                }
+                Some(bytes) => {
+                    body.extend_from_slice(&bytes);
+                    if body.len() > self.route.body_limit {
+                        return Ok(Collected::TooLarge(body.freeze()));
+                    }
+                }
+                None => {
+                    served.tally.request_is_through = true;
+                    return Ok(Collected::Whole(body.freeze()));
+                }
+            }
+        }
+    }
+
+    /// Lets the upstream answer, with a recorder beside it if `is_recorded`.
+    async fn forward<C: Client>(
+        self,
+        served: &mut Served<'_, C>,
+        upload: Upload,
+        is_recorded: bool,
+    ) -> Report {
+        let name = if is_recorded { "record" } else { "forward" };
+        // What a miss adds must not take away what was there: a sequence may only be exhausted.
+        let policy = match self.route.mode {
+            Mode::Replay => RecordPolicy::Append,
+            Mode::Record | Mode::Forward | Mode::Synthesize => self.route.record,
+        };
+        let recorder = if is_recorded {
+            self.recorder(policy)
+        } else {
+            None
+        };
+        match &self.route.target {
+            Some(Target::Origin(origin)) => {
+                let call = Call {
+                    origin: Arc::clone(origin),
+                    head: self.route.outgoing(&self.incoming.head, origin),
+                    body: self.incoming.body,
+                    timeouts: self.plan.call_timeouts,
+                    ahead: self.plan.ahead,
+                    drain: self.plan.drain,
+                };
+                let source = Source::Upstream(self.flow.upstreams.call(call, recorder));
+                served.pump(source, upload, name, None).await
+            }
+            Some(Target::Fake) => {
+                let body = upload.read.clone().unwrap_or_default();
+                let answer = synth::answer(&self.incoming.head, &body);
+                let recorder = recorder.map(|mut recorder| {
+                    recorder.request_body(&body);
+                    recorder
+                });
+                let source = Source::Upstream(self.flow.upstreams.pretend(answer, recorder));
+                served
+                    .pump(
+                        source,
+                        Upload {
+                            read: None,
+                            is_through: upload.is_through,
+                        },
+                        name,
+                        None,
+                    )
+                    .await
+            }
+            None => {
+                served
+                    .refuse(Refused::no_upstream(&self.route.name), upload)
+                    .await
+            }
+        }
+    }
+
+    async fn synthesize<C: Client>(
+        self,
+        served: &mut Served<'_, C>,
+        collected: Collected,
+    ) -> Report {
+        let Collected::Whole(body) = collected else {
+            return served
+                .refuse(Refused::too_large(self.route.body_limit), Upload::default())
+                .await;
+        };
+        let answer = synth::answer(&self.incoming.head, &body);
+        let source = Source::Synth(Synth::new(answer, self.route.pace));
+        served
+            .pump(
+                source,
+                Upload {
+                    read: None,
+                    is_through: true,
+                },
+                "synthesize",
+                None,
+            )
+            .await
+    }
+
+    async fn replay<C: Client>(self, served: &mut Served<'_, C>, collected: Collected) -> Report {
+        if matches!(collected, Collected::TooLarge(_)) && self.route.over_limit == OverLimit::Refuse
+        {
+            return served
+                .refuse(
+                    Refused::too_large(self.route.body_limit),
+                    collected.upload(),
+                )
+                .await;
+        }
+        let (canonical, key) = self.key(&collected);
+        match self.find(&key).await {
+            Found::Recording(recording) => {
+                let name = recording.name.clone();
+                match Replay::new(recording, self.route.pace) {
+                    Ok(replay) => {
+                        if let Err(Left) = served.read_rest().await {
+                            return served.left();
+                        }
+                        let upload = Upload {
+                            read: None,
+                            is_through: true,
+                        };
+                        served
+                            .pump(Source::Replay(replay), upload, "replay", Some(&name))
+                            .await
+                    }
+                    Err(error) => {
+                        served
+                            .refuse(
+                                Refused::unreadable(&format!("{name}: {error}")),
+                                collected.upload(),
+                            )
+                            .await
+                    }
+                }
+            }
+            Found::Unreadable(reason) => {
+                served
+                    .refuse(Refused::unreadable(&reason), collected.upload())
+                    .await
+            }
+            Found::Exhausted(count) => match self.route.on_miss {
+                OnMiss::Refuse => {
+                    served
+                        .refuse(Refused::exhausted(&canonical, count), collected.upload())
+                        .await
+                }
+                on_miss => self.missed(served, collected, on_miss).await,
+            },
+            Found::Nothing => match self.route.on_miss {
+                OnMiss::Refuse => {
+                    let refused = self.explain(canonical).await;
+                    served.refuse(refused, collected.upload()).await
+                }
+                on_miss => self.missed(served, collected, on_miss).await,
+            },
+        }
+    }
+
+    async fn missed<C: Client>(
+        self,
+        served: &mut Served<'_, C>,
+        collected: Collected,
+        on_miss: OnMiss,
+    ) -> Report {
+        match on_miss {
+            OnMiss::Record => self.forward(served, collected.upload(), true).await,
+            OnMiss::Forward => self.forward(served, collected.upload(), false).await,
+            OnMiss::Synthesize | OnMiss::Refuse => self.synthesize(served, collected).await,
+        }
+    }
+
+    fn redactor(&self) -> Redactor {
+        self.plan.redact.exchange(&self.incoming.head)
+    }
+
+    /// What identifies the request: made from the redacted request, as the recorder does.
+    fn key(&self, collected: &Collected) -> (Canonical, Key) {
+        let mut redactor = self.redactor();
+        let head = redactor.request_head(&self.incoming.head).into_inner();
+        let canonical = match collected.key_body() {
+            KeyBody::Whole(body) => {
+                let body = redactor
+                    .request_body(&self.incoming.head, body)
+                    .into_inner();
+                self.route.key.canonical(&head, KeyBody::Whole(&body))
+            }
+            KeyBody::TooLarge => self.route.key.canonical(&head, KeyBody::TooLarge),
+        };
+        let key = canonical.key();
+        (canonical, key)
+    }
+
+    async fn find(&self, key: &Key) -> Found {
+        let Some(cassette) = self.flow.state.cassette() else {
+            return Found::Nothing;
+        };
+        let mut sequence = cassette.lookup(self.index, key);
+        if sequence.is_empty() {
+            // What was recorded a moment ago may be still on its way to the disk.
+            cassette.settled().await;
+            sequence = cassette.lookup(self.index, key);
+        }
+        if sequence.is_empty() {
+            return Found::Nothing;
+        }
+        let client = self
+            .route
+            .is_per_client
+            .then(|| self.incoming.client.clone());
+        let Some(position) = self.flow.state.next_position(
+            self.index,
+            *key,
+            client,
+            sequence.len(),
+            self.route.exhausted,
+        ) else {
+            return Found::Exhausted(sequence.len());
+        };
+        let Some(id) = sequence.get(position).copied() else {
+            return Found::Nothing;
+        };
+        self.load(id).await
+    }
+
+    async fn load(&self, id: RecordingId) -> Found {
+        let Some(cassette) = self.flow.state.cassette().cloned() else {
+            return Found::Nothing;
+        };
+        if let Some(recording) = cassette.cached(id) {
+            return Found::Recording(recording);
+        }
+        match tokio::task::spawn_blocking(move || cassette.load(id)).await {
+            Ok(Ok(recording)) => Found::Recording(recording),
+            Ok(Err(error)) => Found::Unreadable(error.to_string()),
+            Err(error) => Found::Unreadable(error.to_string()),
+        }
+    }
+
+    async fn explain(&self, canonical: Canonical) -> Refused {
+        let Some(cassette) = self.flow.state.cassette().cloned() else {
+            return Refused::missed(&canonical, "(no cassette)", &[]);
+        };
+        let path = cassette.folder().display().to_string();
+        let explained = tokio::task::spawn_blocking(move || {
+            let near = cassette.near(&canonical, NEAR_MAX);
+            Refused::missed(&canonical, &path, &near)
+        });
+        explained
+            .await
+            .unwrap_or_else(|error| Refused::internal(&error.to_string()))
+    }
+
+    fn recorder(&self, policy: RecordPolicy) -> Option<Recorder> {
+        let cassette = self.flow.state.cassette()?;
+        let upstream = match &self.route.target {
+            Some(Target::Origin(origin)) => origin.to_string(),
+            Some(Target::Fake) | None => "fake".to_owned(),
+        };
+        let ticket = cassette.begin(Begin {
+            request: self.incoming.head.clone(),
+            upstream,
+            redactor: self
+                .plan
+                .redact
+                .exchange(&self.route.carrying_secrets(&self.incoming.head)),
+            rules: Arc::clone(&self.route.key),
+            policy,
+            at: std::time::SystemTime::now(),
+        })?;
+        Some(Recorder::new(ticket, self.route.body_limit))
+    }
+}
+
+/// What was found for a key.
+enum Found {
+    Recording(Arc<Recording>),
+    Unreadable(String),
+    Exhausted(usize),
+    Nothing,
+}
+
+/// How many recordings are looked at to explain a miss.
+const NEAR_MAX: usize = 32;

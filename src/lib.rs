@@ -6,22 +6,28 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+// Blank lines keep the formatter from sorting what stands in reading order.
+
 // Floor 1: words.
 pub mod message;
 pub mod units;
 
 // Floor 2: mechanisms, pure: no I/O and no clock.
-pub mod client;
-pub mod encoding;
-pub mod explain;
-pub mod frames;
-pub mod json;
-pub mod key;
-pub mod lru;
 pub mod mode;
 pub mod origin;
 pub mod route;
+
+pub mod encoding;
+pub mod json;
+pub mod lru;
+
+pub mod client;
+pub mod frames;
+pub mod key;
+
 pub mod sanitize;
+
+pub mod explain;
 pub mod shape;
 pub mod synth;
 
@@ -31,20 +37,37 @@ pub mod cassette;
 // Floor 4: decisions.
 pub mod config;
 pub mod limits;
+
 pub mod plan;
+
 pub mod state;
 
 // Floor 5: flow.
-pub mod exchange;
-pub mod pump;
+pub mod call;
+pub mod conn;
+mod resolve;
+mod wire;
+
+mod pool;
 pub mod recorder;
-pub mod source;
-pub mod tunnel;
+
+mod reader;
+
 pub mod upstream;
 
+pub mod source;
+
+pub mod pump;
+
+pub mod refusal;
+
+pub mod exchange;
+
+pub mod tunnel;
+
 // Floor 6: edges.
-pub mod conn;
 pub mod proxy;
+
 pub mod server;
 
 // Floor 7: command line.

@@ -1,1 +1,299 @@
-//! Being built.
+//! The configuration, compiled. After this nothing in it can be wrong, and nothing of it is parsed again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cassette::Keying;
+use crate::config::{Config, HeaderValue, HeaderValueError, RouteSettings, Secret, Upstream};
+use crate::key::{KeyError, KeyRules, OverLimit};
+use crate::limits::HeadLimits;
+use crate::message::RequestHead;
+use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
+use crate::origin::Origin;
+use crate::route::{CompiledMatch, Rewrite, RouteError};
+use crate::sanitize::redact::{RedactError, RedactRules, RedactSettings};
+use crate::shape::pace::Pace;
+
+/// What an exchange goes by, from its start to its end.
+pub struct Plan {
+    /// In file order; the first that matches is taken.
+    pub routes: Vec<Route>,
+    /// What is kept off the disk.
+    pub redact: Arc<RedactRules>,
+    /// How large a head may be.
+    pub head_limits: HeadLimits,
+    /// Times allowed to upstreams.
+    pub call_timeouts: CallTimeouts,
+    /// How long an idle connection of a client is kept.
+    pub keepalive: Duration,
+    /// Longest silence of a client within its request.
+    pub request_timeout: Duration,
+    /// Longest time for which a client takes none of what is written to it.
+    pub write_timeout: Duration,
+    /// How many bytes of an answer may wait for its client.
+    pub ahead: usize,
+    /// What of a recorded answer is still read when its client has left.
+    pub drain: Drain,
+}
+
+/// How long each stage of a call may take.
+#[derive(Clone, Copy, Debug)]
+pub struct CallTimeouts {
+    /// From the first try to connect to an established connection, TLS included.
+    pub connect: Duration,
+    /// From the end of the request to the head of the answer.
+    pub first_byte: Duration,
+    /// Longest silence while the request goes out or within the answer.
+    pub idle: Duration,
+}
+
+/// What of an answer is still read when the client has left.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// For so long.
+    pub time: Duration,
+    /// At most so many bytes.
+    pub bytes: usize,
+}
+
+/// One route, compiled.
+pub struct Route {
+    /// As in the config, or `route-N`.
+    pub name: String,
+    /// Which requests it takes.
+    pub matches: CompiledMatch,
+    /// What is done with them.
+    pub mode: Mode,
+    /// What replay does without a recording.
+    pub on_miss: OnMiss,
+    /// Where they go.
+    pub target: Option<Target>,
+    /// How the path changes on the way up.
+    pub rewrite: Rewrite,
+    /// Headers set on the way up, in place of those of the client.
+    pub set_headers: Vec<(String, Secret)>,
+    /// Headers taken out on the way up.
+    pub remove_headers: Vec<String>,
+    /// What a new recording does to the ones before it.
+    pub record: RecordPolicy,
+    /// What replay does at the end of a sequence.
+    pub exhausted: Exhausted,
+    /// Whether each client has its own place in a sequence.
+    pub is_per_client: bool,
+    /// What identifies a request.
+    pub key: Arc<KeyRules>,
+    /// How much of a request's body is read to identify it.
+    pub body_limit: usize,
+    /// What becomes of a request with more.
+    pub over_limit: OverLimit,
+    /// Whether our own headers are left out of answers.
+    pub is_opaque: bool,
+    /// When recorded and made-up chunks are due.
+    pub pace: Pace,
+}
+
+/// Where a route's requests go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// To the built-in fake backend.
+    Fake,
+    /// Over the network.
+    Origin(Arc<Origin>),
+}
+
+/// What can be wrong with a configuration that was not checked.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A route's match.
+    #[error("route `{0}`: {1}")]
+    Match(String, #[source] RouteError),
+    /// A route's key.
+    #[error("route `{0}`: {1}")]
+    Key(String, #[source] KeyError),
+    /// A header's value.
+    #[error("route `{0}`: header `{1}`: {2}")]
+    Header(String, String, #[source] HeaderValueError),
+    /// The rules for secrets.
+    #[error("`redact`: {0}")]
+    Redact(#[source] RedactError),
+}
+
+impl Plan {
+    /// Compiles a checked configuration. Values from the environment and from files are read now.
+    ///
+    /// # Errors
+    /// What a check should have found, or what changed since.
+    pub fn compile(config: &Config) -> Result<Self, PlanError> {
+        let routes = config
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| Route::compile(config, config.route_name(index), route))
+            .collect::<Result<_, _>>()?;
+        let (limits, timeouts) = (&config.limits, &config.timeouts);
+        Ok(Self {
+            routes,
+            redact: Arc::new(
+                RedactRules::compile(&with_own_secrets(config)).map_err(PlanError::Redact)?,
+            ),
+            head_limits: HeadLimits {
+                head: limits.head,
+                url: limits.url,
+                headers: limits.headers,
+            },
+            call_timeouts: CallTimeouts {
+                connect: timeouts.connect.0,
+                first_byte: timeouts.first_byte.0,
+                idle: timeouts.idle.0,
+            },
+            keepalive: timeouts.keepalive.0,
+            request_timeout: timeouts.request.0,
+            write_timeout: timeouts.write.0,
+            ahead: limits.body_ahead.as_usize().max(AHEAD_MIN),
+            drain: Drain {
+                time: timeouts.drain.0,
+                bytes: limits.drain.as_usize(),
+            },
+        })
+    }
+
+    /// The route that takes this request, and its number.
+    pub fn route(&self, head: &RequestHead) -> Option<(usize, &Route)> {
+        self.routes
+            .iter()
+            .enumerate()
+            .find(|(_, route)| route.matches.matches(head))
+    }
+
+    /// How recordings are keyed: by the rules of the route that would take their request.
+    pub fn keying(&self) -> impl Fn(&RequestHead) -> Option<Keying> + Send + Sync + 'static {
+        let rules: Vec<_> = self
+            .routes
+            .iter()
+            .map(|route| (route.matches.clone(), Arc::clone(&route.key)))
+            .collect();
+        let redact = Arc::clone(&self.redact);
+        move |head| {
+            let (route, (_, rules)) = rules
+                .iter()
+                .enumerate()
+                .find(|(_, (matches, _))| matches.matches(head))?;
+            Some(Keying {
+                route,
+                rules: Arc::clone(rules),
+                redact: Some(Arc::clone(&redact)),
+            })
+        }
+    }
+
+    /// Whether any route records or replays.
+    pub fn needs_cassette(&self) -> bool {
+        self.routes
+            .iter()
+            .any(|route| matches!(route.mode, Mode::Record | Mode::Replay))
+    }
+
+    /// Whether any route may write recordings.
+    pub fn records(&self) -> bool {
+        self.routes.iter().any(|route| {
+            route.mode == Mode::Record
+                || (route.mode == Mode::Replay && route.on_miss == OnMiss::Record)
+        })
+    }
+}
+
+impl Route {
+    /// What it does, in one line.
+    pub fn summary(&self) -> String {
+        let miss = match self.mode {
+            Mode::Replay => format!(", on a miss {}", self.on_miss),
+            Mode::Forward | Mode::Record | Mode::Synthesize => String::new(),
+        };
+        let target = match &self.target {
+            Some(Target::Fake) => " from the built-in fake backend".to_owned(),
+            Some(Target::Origin(origin)) => format!(" from {origin}"),
+            None => String::new(),
+        };
+        format!("{}: {}{miss}{target}", self.name, self.mode)
+    }
+
+    fn compile(config: &Config, name: String, settings: &RouteSettings) -> Result<Self, PlanError> {
+        let env = |variable: &str| std::env::var(variable).ok();
+        let set_headers = settings
+            .set_headers
+            .iter()
+            .map(
+                |(header, value)| match value.resolve(&config.folder, &env) {
+                    Ok(secret) => Ok((header.clone(), secret)),
+                    Err(error) => Err(PlanError::Header(name.clone(), header.clone(), error)),
+                },
+            )
+            .collect::<Result<_, _>>()?;
+        let target = settings.upstream.as_ref().map(|upstream| match upstream {
+            Upstream::Fake => Target::Fake,
+            Upstream::Url(origin) => Target::Origin(Arc::new(origin.clone())),
+        });
+        Ok(Self {
+            matches: CompiledMatch::compile(&settings.matches)
+                .map_err(|error| PlanError::Match(name.clone(), error))?,
+            mode: settings.mode,
+            on_miss: settings.on_miss(),
+            target,
+            rewrite: settings.rewrite(),
+            set_headers,
+            remove_headers: settings.remove_headers.clone(),
+            record: settings.record.unwrap_or(config.cassette.record),
+            exhausted: settings.exhausted,
+            is_per_client: settings.per_client,
+            key: Arc::new(
+                KeyRules::compile(&settings.key)
+                    .map_err(|error| PlanError::Key(name.clone(), error))?,
+            ),
+            body_limit: settings.key.body_limit.as_usize(),
+            over_limit: settings.key.over_limit,
+            is_opaque: settings.opaque,
+            pace: settings.pace,
+            name,
+        })
+    }
+
+    /// A request's head with the headers that the proxy puts in besides its own: all secrets that an answer may echo.
+    pub fn carrying_secrets(&self, head: &RequestHead) -> RequestHead {
+        let mut head = head.clone();
+        for (name, value) in &self.set_headers {
+            head.headers.push(name.clone(), value.reveal().to_owned());
+        }
+        head
+    }
+
+    /// The request as it goes up.
+    pub fn outgoing(&self, head: &RequestHead, origin: &Origin) -> RequestHead {
+        let mut out = head.clone();
+        out.path = self.rewrite.apply(&head.path);
+        out.headers.set("Host", origin.authority());
+        for name in &self.remove_headers {
+            out.headers.remove(name);
+        }
+        for (name, value) in &self.set_headers {
+            out.headers.set(name, value.reveal().to_owned());
+        }
+        out
+    }
+}
+
+/// What is kept off the disk: what the config says, and the headers that the proxy itself puts in.
+fn with_own_secrets(config: &Config) -> RedactSettings {
+    let mut redact = config.redact.clone();
+    for (name, value) in config.routes.iter().flat_map(|route| &route.set_headers) {
+        match value {
+            HeaderValue::Env(_) | HeaderValue::File(_) | HeaderValue::LiteralSecret(_) => {
+                redact.headers.push(name.to_ascii_lowercase());
+            }
+            HeaderValue::Value(_) => {}
+        }
+    }
+    redact
+}
+
+/// One read of an upstream must have room.
+const AHEAD_MIN: usize = 64 * 1024;

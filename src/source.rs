@@ -1,1 +1,283 @@
-//! Being built.
+//! Where an answer comes from: an upstream, a recording, or made up. All the same to the pump: a head, then timed chunks.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+
+use crate::call::{Piece, Said, UpstreamError};
+use crate::cassette::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
+use crate::message::{Ending, ResponseHead};
+use crate::shape::pace::Pace;
+use crate::synth::Answer;
+use crate::upstream::Exchange;
+
+/// The source of one answer.
+pub enum Source {
+    /// A live one.
+    Upstream(Exchange),
+    /// A recorded one.
+    Replay(Replay),
+    /// One that was made up, whole, with its times.
+    Synth(Synth),
+}
+
+/// One thing to do for the client, and when.
+#[derive(Debug)]
+pub struct Step {
+    /// Not before this moment; `None` for at once.
+    pub due: Option<Instant>,
+    /// What.
+    pub what: What,
+}
+
+/// What there is to do for the client.
+#[derive(Debug)]
+pub enum What {
+    /// Send an interim head.
+    Interim(ResponseHead),
+    /// Send the head.
+    Head(ResponseHead),
+    /// Send a piece of the body; dropping the permit lets the source read on.
+    Chunk(Bytes, Option<OwnedSemaphorePermit>),
+    /// End as the source ended.
+    End(Ending),
+    /// There is no answer.
+    Failed(UpstreamError),
+    /// The recording can't be read on.
+    Unreadable(String),
+}
+
+/// A recording as it is played.
+pub struct Replay {
+    recording: Arc<Recording>,
+    pace: Pace,
+    position: Position,
+    side: Option<(SideFile, File)>,
+    /// Bytes of the current item that were handed out.
+    taken: usize,
+}
+
+/// A made-up answer as it is played.
+pub struct Synth {
+    answer: Answer,
+    pace: Pace,
+    position: Position,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    Head,
+    Item(usize),
+    Over,
+}
+
+impl Source {
+    /// The next step. After an end or a failure there is none, and it stays pending. Cancel-safe.
+    ///
+    /// Recorded times count from `request_end`, the moment at which the request was through.
+    pub async fn next(&mut self, request_end: Instant) -> Step {
+        match self {
+            Self::Upstream(exchange) => {
+                let what = match exchange.next().await {
+                    Some(Said::Interim(head)) => What::Interim(head),
+                    Some(Said::Head(head)) => What::Head(head),
+                    Some(Said::Chunk(chunk, permit)) => What::Chunk(chunk.bytes, permit),
+                    Some(Said::End(ending)) => What::End(ending),
+                    Some(Said::Failed(error)) => What::Failed(error),
+                    // The reader ended without a word: it can only have been stopped with the whole process.
+                    None => What::End(Ending::Closed),
+                };
+                Step { due: None, what }
+            }
+            Self::Replay(replay) => replay.next(request_end),
+            Self::Synth(synth) => synth.next(request_end),
+        }
+    }
+
+    /// Whether the next step is due at once, so that it may leave together with the one before.
+    pub fn is_ready(&self, request_end: Instant) -> bool {
+        let due = match self {
+            Self::Upstream(exchange) => return exchange.is_ready(),
+            Self::Replay(replay) => replay.pace.due(replay.at()),
+            Self::Synth(synth) => synth.pace.due(synth.at()),
+        };
+        due.is_none_or(|due| moment(request_end, due) <= Instant::now())
+    }
+
+    /// Where the request's body goes, if the source wants it.
+    pub fn body(&mut self) -> Option<mpsc::Sender<Piece>> {
+        match self {
+            Self::Upstream(exchange) => exchange.body(),
+            Self::Replay(_) | Self::Synth(_) => None,
+        }
+    }
+
+    /// Says that the client has left.
+    pub fn leave(&self) {
+        match self {
+            Self::Upstream(exchange) => exchange.leave(),
+            Self::Replay(_) | Self::Synth(_) => {}
+        }
+    }
+}
+
+impl Replay {
+    /// From the beginning, in this pace.
+    ///
+    /// # Errors
+    /// If the recording has its body in a side file that can't be opened, or is not of a whole answer.
+    pub fn new(recording: Arc<Recording>, pace: Pace) -> io::Result<Self> {
+        if recording.head.status < 200 {
+            let status = recording.head.status;
+            return Err(io::Error::other(format!(
+                "its status is {status}, which ends no answer"
+            )));
+        }
+        let side = match &recording.side {
+            Some(side) => Some((side.clone(), side.open()?)),
+            None => None,
+        };
+        let pace = match (pace, recording.play.speed) {
+            (Pace::Recorded { speed }, Some(own)) => Pace::Recorded { speed: speed * own },
+            (pace, _) => pace,
+        };
+        Ok(Self {
+            recording,
+            pace,
+            position: Position::Head,
+            side,
+            taken: 0,
+        })
+    }
+
+    /// When the next step is due in the recording, from the end of the request.
+    fn at(&self) -> Duration {
+        let items = &self.recording.items;
+        let last = || items.last().map_or(Duration::ZERO, |item| item.at);
+        let after_head = match self.position {
+            Position::Head => Duration::ZERO,
+            Position::Item(index) => items.get(index).map_or_else(last, |item| item.at),
+            Position::Over => last(),
+        };
+        self.recording.head_after + after_head
+    }
+
+    fn next(&mut self, request_end: Instant) -> Step {
+        let due = self.pace.due(self.at()).map(|due| moment(request_end, due));
+        let what = match self.position {
+            Position::Head => {
+                self.position = self.item_from(0);
+                What::Head(self.recording.head.clone())
+            }
+            Position::Item(index) => self.item(index),
+            Position::Over => What::End(self.recording.ending),
+        };
+        Step { due, what }
+    }
+
+    /// The first item from this one on that goes to the client as a piece of the body.
+    fn item_from(&self, index: usize) -> Position {
+        let is_played =
+            |item: &Item| item.direction == Direction::Down && item.kind == ItemKind::Bytes;
+        let rest = self.recording.items.get(index..).unwrap_or_default();
+        rest.iter()
+            .position(|item| is_played(item) && !item.body.is_empty())
+            .map_or(Position::Over, |skipped| Position::Item(index + skipped))
+    }
+
+    fn item(&mut self, index: usize) -> What {
+        match self.recording.items.get(index).map(|item| &item.body) {
+            None => What::End(self.recording.ending),
+            Some(ItemBody::Inline(bytes)) => {
+                let bytes = bytes.clone();
+                self.position = self.item_from(index + 1);
+                What::Chunk(bytes, None)
+            }
+            Some(ItemBody::Side { offset, len }) => self.read_side(index, *offset, *len),
+        }
+    }
+
+    /// A piece of an item that lies in the side file: at most [`SIDE_READ`] at a time, whatever the item claims.
+    fn read_side(&mut self, index: usize, offset: u64, len: usize) -> What {
+        let count = (len - self.taken).min(SIDE_READ);
+        let read = match &self.side {
+            Some((side, file)) => side.read_at(file, offset + self.taken as u64, count),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        match read {
+            Ok(bytes) => {
+                self.taken += count;
+                if self.taken >= len {
+                    self.taken = 0;
+                    self.position = self.item_from(index + 1);
+                }
+                What::Chunk(bytes, None)
+            }
+            Err(error) => {
+                self.position = Position::Over;
+                What::Unreadable(format!(
+                    "the body of {} can't be read on: {error}",
+                    self.recording.name
+                ))
+            }
+        }
+    }
+}
+
+impl Synth {
+    /// From the beginning, in this pace.
+    pub fn new(answer: Answer, pace: Pace) -> Self {
+        Self {
+            answer,
+            pace,
+            position: Position::Head,
+        }
+    }
+
+    fn at(&self) -> Duration {
+        let chunks = &self.answer.chunks;
+        let last = || chunks.last().map_or(Duration::ZERO, |(at, _)| *at);
+        match self.position {
+            Position::Head => Duration::ZERO,
+            Position::Item(index) => chunks.get(index).map_or_else(last, |(at, _)| *at),
+            Position::Over => last(),
+        }
+    }
+
+    fn next(&mut self, request_end: Instant) -> Step {
+        let due = self.pace.due(self.at()).map(|due| moment(request_end, due));
+        let what = match self.position {
+            Position::Head => {
+                self.position = Position::Item(0);
+                What::Head(self.answer.head.clone())
+            }
+            Position::Item(index) => {
+                if let Some((_, bytes)) = self.answer.chunks.get(index) {
+                    self.position = Position::Item(index + 1);
+                    What::Chunk(bytes.clone(), None)
+                } else {
+                    self.position = Position::Over;
+                    What::End(Ending::Complete)
+                }
+            }
+            Position::Over => What::End(Ending::Complete),
+        };
+        Step { due, what }
+    }
+}
+
+/// A moment so long after another; a hostile recording may name one that no clock reaches.
+fn moment(start: Instant, after: Duration) -> Instant {
+    start.checked_add(after).unwrap_or_else(|| start + FAR)
+}
+
+/// Later than anyone waits, and still a moment: 30 years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// One read of a side file.
+const SIDE_READ: usize = 256 * 1024;

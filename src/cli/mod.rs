@@ -1,1 +1,147 @@
-//! Being built.
+//! The command line: one file per family of commands. Data to stdout, messages to stderr.
+//!
+//! Exit codes: 0, 1 (it ran and something fell short), 2 (wrong use, or it could not start).
+
+#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+mod cassette;
+mod check;
+mod run;
+
+/// Record, replay, fake and break HTTP and LLM streaming APIs, byte for byte and in time.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Begin with `rehearsal serve`: it needs no config and no API, and prints what to try."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve what a config file says; without one, replay ./cassettes/default and record misses from a built-in fake
+    /// backend.
+    Serve(run::Serve),
+    /// Stand in front of an API, pass everything on, and record it.
+    Record(run::Record),
+    /// Answer from recordings alone; no upstream is ever contacted.
+    Replay(run::Replay),
+    /// Check a config file, and show every mistake in it with its line.
+    Check(check::Check),
+    /// Print the JSON Schema of the config file, for editors and validators.
+    Schema,
+    /// Look into a cassette.
+    #[command(subcommand)]
+    Cassette(cassette::Cassette),
+}
+
+/// Flags that all serving commands share.
+#[derive(Debug, Args)]
+struct Listen {
+    /// Host and port to listen on; port 0 takes a free one. The first line on stdout says which.
+    #[arg(long, value_name = "ADDR", env = "REHEARSAL_LISTEN")]
+    listen: Option<crate::config::Address>,
+}
+
+/// Why a command ended without success.
+enum Failure {
+    /// It ran, and something fell short. Exit code 1.
+    FellShort(anyhow::Error),
+    /// It was used wrongly, or could not start. Exit code 2.
+    Unusable(anyhow::Error),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::ValueValidation => {
+            // Without the invitation to read the help: the value is what is wrong, and the message says so.
+            let text = error.render().to_string();
+            eprintln!("{}", text.lines().next().unwrap_or_default());
+            return ExitCode::from(2);
+        }
+        Err(error) => {
+            // Help and version go to stdout with exit code 0; clap knows.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            return if error.print().is_ok() {
+                ExitCode::from(code)
+            } else {
+                ExitCode::from(2)
+            };
+        }
+    };
+    start_log();
+    let result = match cli.command {
+        Command::Serve(serve) => run::serve(&serve),
+        Command::Record(record) => run::record(&record),
+        Command::Replay(replay) => run::replay(&replay),
+        Command::Check(check) => check::check(&check),
+        Command::Schema => check::schema(),
+        Command::Cassette(cassette) => cassette::run(&cassette),
+    };
+    match result {
+        Ok(code) => code,
+        Err(Failure::FellShort(error)) => {
+            complain(&error);
+            ExitCode::from(1)
+        }
+        Err(Failure::Unusable(error)) => {
+            complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn complain(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}
+
+/// Prints data. A reader that has seen enough and closes the pipe is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::FellShort(error.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Our own lines only: what lies below us logs raw heads, which may hold secrets.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("REHEARSAL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let has_color = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(has_color)
+        .with_target(false)
+        .finish();
+    // Another subscriber can only be there in a test.
+    drop(tracing::subscriber::set_global_default(log));
+}
+
+/// A config file that is looked for where none is named.
+const CONFIG_FILE: &str = "rehearsal.toml";
+
+/// The config file to use: the one named, or `./rehearsal.toml` if it is there.
+fn config_file(named: Option<&PathBuf>) -> Option<PathBuf> {
+    named
+        .cloned()
+        .or_else(|| Some(PathBuf::from(CONFIG_FILE)).filter(|path| path.exists()))
+}

@@ -1,3 +1,8 @@
 //! Tests of the whole library over real sockets, and of the house rules.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod examples;
+mod flow;
+mod stage;
+mod tidy;

@@ -1,0 +1,344 @@
+//! The commands that serve: `serve`, `record` and `replay`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Failure, Listen, config_file, print};
+use crate::cassette::{Access, Cassette};
+use crate::config::{Config, RouteSettings, Upstream};
+use crate::exchange::Flow;
+use crate::mode::{Mode, OnMiss, RecordPolicy};
+use crate::plan::Plan;
+use crate::proxy::Proxy;
+use crate::server::{Server, Stopped};
+use crate::shape::pace::Pace;
+use crate::state::State;
+use crate::upstream::Upstreams;
+
+/// `rehearsal serve`
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The config file. Default: ./rehearsal.toml if it is there, else the embedded default.
+    #[arg(short, long, value_name = "FILE", env = "REHEARSAL_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    listen: Listen,
+}
+
+/// `rehearsal record`
+#[derive(Debug, Args)]
+pub(super) struct Record {
+    /// The API to stand in front of: http:// or https://, a host, and at most a path to put in front.
+    #[arg(long, value_name = "URL", env = "REHEARSAL_UPSTREAM")]
+    upstream: Upstream,
+    /// The directory for the recordings; it is made if it is not there.
+    #[arg(long, value_name = "DIR", env = "REHEARSAL_CASSETTE")]
+    cassette: PathBuf,
+    /// What a recording does to earlier ones of the same request.
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
+    policy: Policy,
+    #[command(flatten)]
+    listen: Listen,
+}
+
+/// `rehearsal replay`
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    /// The directory with the recordings.
+    #[arg(long, value_name = "DIR", env = "REHEARSAL_CASSETTE")]
+    cassette: PathBuf,
+    /// Play so many times faster than recorded, above 0 and at most 1000.
+    #[arg(long, value_name = "N", conflicts_with = "instant", value_parser = parse_speed)]
+    speed: Option<Pace>,
+    /// Play without any waiting.
+    #[arg(long)]
+    instant: bool,
+    #[command(flatten)]
+    listen: Listen,
+}
+
+/// [`RecordPolicy`] as a flag.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Policy {
+    /// The first recording of a run takes the place of those before it.
+    #[default]
+    Replace,
+    /// New recordings follow those that are there.
+    Append,
+    /// What was recorded once is not recorded again.
+    Once,
+}
+
+impl From<Policy> for RecordPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Replace => Self::Replace,
+            Policy::Append => Self::Append,
+            Policy::Once => Self::Once,
+        }
+    }
+}
+
+fn parse_speed(text: &str) -> Result<Pace, String> {
+    let speed: f64 = text
+        .parse()
+        .map_err(|_| "expected a number above 0 and at most 1000".to_owned())?;
+    Pace::recorded(speed).map_err(|error| error.to_string())
+}
+
+pub(super) fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
+    let file = config_file(serve.config.as_ref());
+    let mut config = match &file {
+        Some(file) => {
+            Config::load(file).map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?
+        }
+        None => Config::default(),
+    };
+    if let Some(listen) = &serve.listen.listen {
+        config.listen.http = listen.clone();
+    }
+    let what = match &file {
+        Some(file) => format!("serving {}", file.display()),
+        None => format!(
+            "no config: replaying {}, recording what is missing from the built-in fake backend",
+            config.cassette.path.display()
+        ),
+    };
+    run(&config, &what, file.is_none())
+}
+
+pub(super) fn record(record: &Record) -> Result<ExitCode, Failure> {
+    let mut config = Config::default();
+    config.cassette.path.clone_from(&record.cassette);
+    config.cassette.record = record.policy.into();
+    config.routes = vec![RouteSettings {
+        name: Some("record".to_owned()),
+        upstream: Some(record.upstream.clone()),
+        mode: Mode::Record,
+        ..RouteSettings::default()
+    }];
+    let what = format!(
+        "recording {} into {}",
+        record.upstream,
+        record.cassette.display()
+    );
+    with_flags(config, &record.listen, &what)
+}
+
+pub(super) fn replay(replay: &Replay) -> Result<ExitCode, Failure> {
+    if !replay.cassette.is_dir() {
+        return Err(Failure::Unusable(anyhow!(
+            "there is no cassette in {}",
+            replay.cassette.display()
+        )));
+    }
+    let mut config = Config::default();
+    config.cassette.path.clone_from(&replay.cassette);
+    config.routes = vec![RouteSettings {
+        name: Some("replay".to_owned()),
+        mode: Mode::Replay,
+        on_miss: Some(OnMiss::Refuse),
+        pace: if replay.instant {
+            Pace::Instant
+        } else {
+            replay.speed.unwrap_or_default()
+        },
+        ..RouteSettings::default()
+    }];
+    with_flags(
+        config,
+        &replay.listen,
+        &format!("replaying {}", replay.cassette.display()),
+    )
+}
+
+fn with_flags(mut config: Config, listen: &Listen, what: &str) -> Result<ExitCode, Failure> {
+    if let Some(listen) = &listen.listen {
+        config.listen.http = listen.clone();
+    }
+    config
+        .check()
+        .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
+    run(&config, what, false)
+}
+
+/// Starts everything, or nothing.
+fn run(config: &Config, what: &str, is_default: bool) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")
+        .map_err(Failure::Unusable)?;
+    let result = runtime.block_on(run_in_runtime(config, what, is_default));
+    // Whatever still runs was asked to end and did not.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run_in_runtime(
+    config: &Config,
+    what: &str,
+    is_default: bool,
+) -> Result<ExitCode, Failure> {
+    let plan = Plan::compile(config).map_err(|error| Failure::Unusable(error.into()))?;
+    // Binding comes first: a port in use must not leave a new cassette behind.
+    let listener = Server::listen(&config.listen.http.to_string())
+        .await
+        .with_context(|| format!("could not listen on {}", config.listen.http))
+        .map_err(Failure::Unusable)?;
+    let cassette = open_cassette(&config.cassette.path, &plan).map_err(Failure::Unusable)?;
+    let mut signals = Signals::new()
+        .context("could not wait for signals")
+        .map_err(Failure::Unusable)?;
+    let upstreams = Arc::new(Upstreams::new(POOLED));
+    let flow = Flow {
+        state: Arc::new(State::new(plan, cassette.clone())),
+        upstreams: Arc::clone(&upstreams),
+    };
+    let server = Server::new(listener, Arc::new(Proxy::new(flow)));
+    let address = server
+        .address()
+        .map_err(|error| Failure::Unusable(error.into()))?;
+    announce(&address.to_string(), what, is_default, cassette.as_ref())?;
+    let finishing = async {
+        upstreams.drained().await;
+        if let Some(cassette) = cassette {
+            // A writer that panicked has said so itself.
+            drop(tokio::task::spawn_blocking(move || cassette.close(CLOSING)).await);
+        }
+    };
+    serve_until_stopped(server, config.listen.grace.0, &mut signals, finishing).await
+}
+
+/// Serves until the first signal, lets what is in flight go on for the grace time, then finishes; a second signal ends
+/// at once.
+async fn serve_until_stopped(
+    server: Server,
+    grace: Duration,
+    signals: &mut Signals,
+    finishing: impl Future<Output = ()>,
+) -> Result<ExitCode, Failure> {
+    let (stop, is_stopping) = tokio::sync::oneshot::channel::<()>();
+    let ending = async {
+        if let Stopped::GraceOver(busy) = server.run(async { drop(is_stopping.await) }, grace).await
+        {
+            tracing::warn!(busy, "the grace time is over; connections were cut");
+        }
+        // What is still read for the recorder alone has the grace time too.
+        if tokio::time::timeout(grace.max(FINISHING_MIN), finishing)
+            .await
+            .is_err()
+        {
+            tracing::warn!("what was still being recorded was cut");
+        }
+    };
+    tokio::pin!(ending);
+    tokio::select! {
+        () = &mut ending => return Ok(ExitCode::SUCCESS),
+        () = signals.next() => {}
+    }
+    tracing::info!(?grace, "stopping; a second signal ends at once");
+    // The server is still there to be told.
+    stop.send(()).ok();
+    tokio::select! {
+        () = &mut ending => Ok(ExitCode::SUCCESS),
+        () = signals.next() => Ok(ended_at_once()),
+    }
+}
+
+fn ended_at_once() -> ExitCode {
+    tracing::warn!("ended at once by a second signal");
+    // What is committed in the journal is made into files at the next start.
+    ExitCode::from(130)
+}
+
+/// The cassette that the plan needs, with the rights that it needs.
+fn open_cassette(path: &Path, plan: &Plan) -> anyhow::Result<Option<Cassette>> {
+    if !plan.needs_cassette() {
+        return Ok(None);
+    }
+    let access = if plan.records() {
+        Access::Write
+    } else {
+        Access::Read
+    };
+    if access == Access::Read && !path.exists() {
+        tracing::warn!(cassette = %path.display(), "there is no cassette yet, so nothing can be replayed");
+        return Ok(None);
+    }
+    let cassette = Cassette::open(path, access)
+        .with_context(|| format!("could not open the cassette {}", path.display()))?;
+    cassette.index(plan.keying());
+    for broken in cassette.broken() {
+        tracing::warn!(%broken, "left out a recording that can't be read");
+    }
+    Ok(Some(cassette))
+}
+
+fn announce(
+    address: &str,
+    what: &str,
+    is_default: bool,
+    cassette: Option<&Cassette>,
+) -> Result<(), Failure> {
+    let mut lines = vec![format!("listening on http://{address}"), what.to_owned()];
+    if let Some(cassette) = cassette {
+        let count = cassette
+            .entries()
+            .iter()
+            .filter(|entry| entry.replayable)
+            .count();
+        let noun = if count == 1 {
+            "recording"
+        } else {
+            "recordings"
+        };
+        lines.push(format!("{count} {noun} can be replayed"));
+    }
+    if is_default {
+        lines.push(format!(
+            "try it, twice each: the first answer is made up and recorded, the second is replayed in the same time\n  \
+             curl -N http://{address}/v1/chat/completions -H 'content-type: application/json' \\\n    \
+             -d '{{\"model\":\"gpt-4o\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n  \
+             curl -i http://{address}/v1/models"
+        ));
+    }
+    print(&(lines.join("\n") + "\n"))
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// How many idle connections to upstreams are kept in all.
+const POOLED: usize = 256;
+
+/// How long the writing of what was recorded may take at the end.
+const CLOSING: Duration = Duration::from_secs(20);
+
+/// How long the recorder may take at the end, however short the grace time is.
+const FINISHING_MIN: Duration = Duration::from_secs(30);

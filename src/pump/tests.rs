@@ -1,0 +1,206 @@
+//! The pump under a paused clock: a client that notes what it gets and when.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::message::ResponseHead;
+use crate::shape::pace::Pace;
+use crate::source::Synth;
+use crate::synth::Answer;
+
+/// What reached the client, and how long after the start.
+#[derive(Debug, PartialEq)]
+enum Got {
+    Head(u16, Vec<String>),
+    Bytes(&'static str),
+    End,
+    Cut(Cut),
+}
+
+struct Listener {
+    start: Instant,
+    got: Vec<(u64, Got)>,
+    leaves_after: Option<Duration>,
+    write_takes: Duration,
+}
+
+impl Listener {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            got: Vec::new(),
+            leaves_after: None,
+            write_takes: Duration::ZERO,
+        }
+    }
+
+    fn note(&mut self, got: Got) {
+        self.got.push((
+            u64::try_from(self.start.elapsed().as_millis()).unwrap(),
+            got,
+        ));
+    }
+}
+
+impl Client for Listener {
+    async fn interim(&mut self, _: &ResponseHead) -> Result<(), Left> {
+        Ok(())
+    }
+
+    async fn head(&mut self, head: &ResponseHead, _: bool) -> Result<(), Left> {
+        let names = head
+            .headers
+            .iter()
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        self.note(Got::Head(head.status, names));
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: Bytes, _: bool) -> Result<(), Left> {
+        sleep(self.write_takes).await;
+        let text = std::str::from_utf8(&bytes).unwrap().to_owned();
+        self.note(Got::Bytes(text.leak()));
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<(), Left> {
+        self.note(Got::End);
+        Ok(())
+    }
+
+    async fn cut(&mut self, how: Cut) {
+        self.note(Got::Cut(how));
+    }
+
+    async fn hear(&mut self) -> Result<Option<Bytes>, Left> {
+        match self.leaves_after {
+            Some(after) => {
+                sleep_until(self.start + after).await;
+                Err(Left)
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn answer(chunks: &[(u64, &'static str)]) -> Answer {
+    Answer {
+        head: ResponseHead {
+            status: 200,
+            reason: None,
+            headers: Headers::new(),
+        },
+        chunks: chunks
+            .iter()
+            .map(|(at, text)| {
+                (
+                    Duration::from_millis(*at),
+                    Bytes::from_static(text.as_bytes()),
+                )
+            })
+            .collect(),
+    }
+}
+
+async fn play(
+    client: &mut Listener,
+    chunks: &[(u64, &'static str)],
+    pace: Pace,
+) -> (Outcome, Tally) {
+    let mut source = Source::Synth(Synth::new(answer(chunks), pace));
+    let mut tally = Tally::default();
+    let upload = Upload {
+        read: None,
+        is_through: true,
+    };
+    let marks: Headers = [("x-mark", "1")].into_iter().collect();
+    let outcome = run(
+        client,
+        &mut source,
+        upload,
+        Instant::now(),
+        &marks,
+        &mut tally,
+    )
+    .await;
+    (outcome, tally)
+}
+
+#[tokio::test(start_paused = true)]
+async fn chunks_are_written_when_they_are_due() {
+    let mut client = Listener::new();
+    let (outcome, tally) = play(
+        &mut client,
+        &[(100, "a"), (100, "b"), (250, "c")],
+        Pace::Recorded { speed: 1.0 },
+    )
+    .await;
+    assert_eq!(outcome, Outcome::Completed);
+    assert_eq!((tally.chunks, tally.bytes, tally.status), (3, 3, Some(200)));
+    assert_eq!(
+        client.got,
+        [
+            (0, Got::Head(200, vec!["x-mark".to_owned()])),
+            (100, Got::Bytes("a")),
+            (100, Got::Bytes("b")),
+            (250, Got::Bytes("c")),
+            (250, Got::End),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_speed_divides_the_times() {
+    let mut client = Listener::new();
+    play(
+        &mut client,
+        &[(100, "a"), (300, "b")],
+        Pace::Recorded { speed: 2.0 },
+    )
+    .await;
+    let times: Vec<_> = client.got.iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, [0, 50, 150, 150]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_write_does_not_add_up() {
+    let mut client = Listener::new();
+    client.write_takes = Duration::from_millis(30);
+    let chunks: Vec<_> = (1..=20).map(|index| (index * 50, "x")).collect();
+    play(&mut client, &chunks, Pace::Recorded { speed: 1.0 }).await;
+    assert_eq!(
+        client.got.last(),
+        Some(&(1030, Got::End)),
+        "20 x 50 ms and one write"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn instant_means_no_waiting_at_all() {
+    let mut client = Listener::new();
+    play(&mut client, &[(1000, "a"), (5000, "b")], Pace::Instant).await;
+    assert!(
+        client.got.iter().all(|(at, _)| *at == 0),
+        "{:?}",
+        client.got
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_during_a_pause_ends_the_exchange_at_once() {
+    let mut client = Listener::new();
+    client.leaves_after = Some(Duration::from_millis(120));
+    let (outcome, tally) = play(
+        &mut client,
+        &[(100, "a"), (60_000, "b")],
+        Pace::Recorded { speed: 1.0 },
+    )
+    .await;
+    assert_eq!(outcome, Outcome::ClientLeft);
+    assert_eq!(tally.chunks, 1);
+    assert_eq!(client.start.elapsed(), Duration::from_millis(120));
+}
