@@ -101,14 +101,20 @@ def same(replayed: Answer, recorded: Answer, boundaries: bool = True) -> None:
     assert replayed.end == recorded.end
 
 
-def in_time(got: Sequence[float], due: Sequence[float], early: float = 0.004, late: float = 0.05, median: float = 0.012) -> None:
-    """Each moment near its due one; generous, because the machine is shared. The strict measure is the bench's."""
+def in_time(got: Sequence[float], due: Sequence[float], shift: float = 0.04, spread: float = 0.06) -> None:
+    """Each moment near its due one: all together moved by at most `shift`, and from that each by at most `spread`.
+
+    Generous, because the machine is shared; the strict measure is the bench's. The live times of a client hold what it
+    took to connect to the upstream, the recorded ones do not: hence the shift.
+    """
     assert len(got) == len(due)
     off = [one - other for one, other in zip(got, due)]
     told = [f"{other * 1000:.1f}: {(one - other) * 1000:+.1f} ms" for one, other in zip(got, due)]
-    assert min(off) > -early, f"too early: {told}"
-    assert max(off) < late, f"too late: {told}"
-    assert sorted(abs(one) for one in off)[len(off) // 2] < median, told
+    moved = sorted(off)[len(off) // 2]
+    rest = sorted(abs(one - moved) for one in off)
+    assert abs(moved) < shift, f"all moved by {moved * 1000:+.1f} ms: {told}"
+    assert rest[-1] < spread, f"some are out of their place: {told}"
+    assert rest[len(rest) // 2] < 0.01, f"most are out of their place: {told}"
 
 
 def listed(done: "subprocess.CompletedProcess[str]") -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, Callable, Iterator, Optional, Sequence, Union
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("cassettes", "rawclient", "sdk", "upstream")
 
 from tap import Tap  # noqa: E402
 from upstream import Upstream  # noqa: E402

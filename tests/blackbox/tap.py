@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import socket
 import struct
@@ -60,6 +61,7 @@ class Tap:
         self.target = address(target)
         self.logs: list[tuple[Log, Log]] = []
         self.socks: list[socket.socket] = []
+        self.threads: list[threading.Thread] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -90,8 +92,9 @@ class Tap:
             for sock in (client, server):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.socks.append(sock)
-            threading.Thread(target=self._pass, args=(client, server, up), daemon=True).start()
-            threading.Thread(target=self._pass, args=(server, client, down), daemon=True).start()
+            for ways in ((client, server, up), (server, client, down)):
+                self.threads.append(threading.Thread(target=self._pass, args=ways, daemon=True))
+                self.threads[-1].start()
 
     @staticmethod
     def _pass(source: socket.socket, sink: socket.socket, log: Log) -> None:
@@ -102,16 +105,21 @@ class Tap:
             log.end = wire.FIN
             sink.shutdown(socket.SHUT_WR)
         except OSError:
-            # Passed on as what it is: a FIN would look like an orderly end.
             log.end = wire.RESET
             for sock in (source, sink):
-                try:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    # Wakes the thread that passes the other way; it sends nothing.
-                    sock.shutdown(socket.SHUT_RD)
-                    sock.close()
-                except OSError:
-                    pass
+                reset(sock)
+
+    def settle(self, timeout: float = 10.0) -> None:
+        """Waits until every answer has passed to its end.
+
+        A client that has read all that it wants may close before the end of the answer has passed.
+        """
+        deadline = time.monotonic() + timeout
+        for thread in self.threads:
+            while thread.is_alive() and time.monotonic() < deadline:
+                if all(exchange.answer.end != wire.TIMEOUT for exchange in self.exchanges()):
+                    return
+                thread.join(0.02)
 
     def exchanges(self) -> list[Exchange]:
         """All exchanges in the order of their requests."""
@@ -127,6 +135,13 @@ class Tap:
                 found.append(Exchange(head, body, answers.answer(head.start.split(" ")[0]), since))
         found.sort(key=lambda exchange: exchange.request.at)
         return found
+
+
+def reset(sock: socket.socket) -> None:
+    """Sends a RST now, even while another thread reads: the kernel's disconnect, which Python has no call for."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    unspecified = struct.pack("=H14x", socket.AF_UNSPEC)
+    libc.connect(sock.fileno(), unspecified, len(unspecified))
 
 
 def _request_body(reader: Reader, head: Head) -> tuple[bytes, float]:

@@ -26,6 +26,7 @@ def both(rehearsal, upstream, cassette, tap):
             tapped = tap(proxy)
             done = curl(*[arg.replace("URL", tapped.url) for arg in args], stdin=stdin)
             assert done.returncode in codes, (done.returncode, done.stderr)
+            tapped.settle()
             results.append((done, tapped.exchanges()))
             tapped.close()
             proxy.stop()

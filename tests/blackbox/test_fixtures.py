@@ -157,6 +157,15 @@ def test_a_tap_sees_what_passes(upstream, tap):
     assert (two.method, two.target, two.body) == ("POST", "/echo", b"hello")
 
 
+@pytest.mark.parametrize(("then", "end"), [("fin", wire.FIN), ("rst", wire.RESET)])
+def test_a_tap_passes_a_break_on(upstream, tap, then, end):
+    upstream.on("/", stream([b"one", b"two"], 0.02, then=then))
+    tapped = tap(upstream)
+    assert ask(tapped.url).end == end
+    (seen,) = tapped.exchanges()
+    assert (seen.answer.boundaries, seen.answer.end) == ([b"one", b"two"], end)
+
+
 def test_the_llm_mock_streams_in_chunks_with_pauses_and_asks_for_the_key(tmp_path, closing):
     mock = closing(AiMock(tmp_path))
     body = json.dumps({"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "tell a story"}]}).encode()

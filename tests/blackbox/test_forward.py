@@ -256,6 +256,64 @@ def test_an_upload_is_not_held_back_on_a_forward_route(rehearsal, upstream):
         assert client.answer().status == 200
 
 
+@pytest.mark.parametrize("size", [20 * MIB, 200 * MIB])
+def test_an_upload_that_is_too_large_to_be_recorded_still_arrives(rehearsal, upstream, cassette, size):
+    """A limit on recording never touches the traffic, nor the memory."""
+    pattern = Pattern()
+    upstream.on("/", swallow(hashlib.sha256)).on("/small", answer())
+    proxy = rehearsal.record(upstream, cassette)
+    ask(proxy.url, target="/small")
+    before = proxy.memory("VmRSS")
+    proxy.forget_peak()
+    with Client(proxy.url, timeout=60) as client:
+        client.request("POST", "/", [("Content-Length", str(size))])
+        sender = Sender(client.sock, pattern.pieces(size))
+        got = json.loads(client.answer("POST").body)
+        sender.join()
+    grown = proxy.memory("VmHWM") - before
+    assert got == {"sha256": pattern.digest(size), "size": size}
+    assert grown < 32 * MIB, f"{grown / MIB:.1f} MiB more"
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_an_upload_that_is_cut_is_cut_for_the_upstream_too(proxy, upstream, framing, how):
+    """Above all, half an upload must never look like a whole one."""
+    ends = []
+
+    def handle(request, connection):
+        size = 0
+        try:
+            for piece in request.pieces():
+                size += len(piece)
+        except wire.Ended as ended:
+            ends.append(ended.how)
+            return CLOSE
+        ends.append("whole")
+        return answer()(request, connection)
+
+    upstream.on("/", handle).on("/good", answer(body=b"good"))
+    client = Client(proxy.url)
+    if framing == "length":
+        client.request("POST", "/", [("Content-Length", "100000")])
+        client.send(b"x" * 50_000)
+    else:
+        client.request("POST", "/", [("Transfer-Encoding", "chunked")])
+        client.send(chunk(b"x" * 50_000))
+    getattr(client, how)()
+    # A proxy that reads the body first has told the upstream nothing at all, which is as good.
+    assert ask(proxy.url, target="/good").body == b"good"
+    upstream.wait(lambda: not upstream.seen("/") or ends, 5, "the end of the upload")
+    assert "whole" not in ends
+    assert proxy.is_alive
+
+
+def test_a_get_may_have_a_body(proxy, upstream):
+    upstream.on("/", echo)
+    got = json.loads(ask(proxy.url, "GET", "/", body=b"a search").body)
+    assert (got["method"], got["body"]) == ("GET", "a search")
+
+
 def test_expect_continue_is_answered_before_the_body(proxy, upstream):
     def handle(request, connection):
         connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -753,13 +811,18 @@ def test_a_reset_of_a_body_that_ends_with_the_connection_is_a_reset(proxy, upstr
     assert got.end == wire.RESET, "only a reset can say that it is not all"
 
 
-def test_bytes_after_the_end_of_an_answer_are_nobodys(rehearsal, upstream):
+@pytest.mark.parametrize(
+    "first",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"HTTP/1.1 204 No\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"],
+    ids=["a length", "no body", "chunks"],
+)
+def test_bytes_after_the_end_of_an_answer_are_nobodys(rehearsal, upstream, first):
     """An upstream that says too much must not have it taken for the answer to somebody else's request."""
-    upstream.on("/", raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"))
+    upstream.on("/", raw(first + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"))
     upstream.on("/good", answer(body=b"good"))
     proxy = rehearsal.forward(upstream)
     for _ in range(3):
-        assert ask(proxy.url).body == b"hi"
+        assert ask(proxy.url).body in (b"hi", b"")
         assert ask(proxy.url, target="/good").body == b"good"
 
 

@@ -13,6 +13,7 @@ import signal
 import stat
 import threading
 import time
+import zlib
 
 import pytest
 import wire
@@ -40,7 +41,7 @@ def test_each_chunk_is_kept_on_a_line_with_its_time(rehearsal, upstream, cassett
     assert [text.encode() for _, text in kept] == CHUNKS
     sent = [at for at, _ in upstream.requests[0].sent]
     # Whatever the offsets count from, their differences are those of the upstream.
-    in_time([(at - kept[0][0]) / 1e6 for at, _ in kept], [at - sent[0] for at in sent], early=0.02)
+    in_time([(at - kept[0][0]) / 1e6 for at, _ in kept], [at - sent[0] for at in sent])
     assert [at for at, _ in kept] == sorted(at for at, _ in kept)
 
 
@@ -63,7 +64,7 @@ def test_a_slow_client_does_not_bend_the_recorded_times(rehearsal, upstream, cas
     proxy.stop()
     kept = chunk_lines(recording(cassette))
     sent = [at for at, _ in upstream.requests[0].sent]
-    in_time([(at - kept[0][0]) / 1e6 for at, _ in kept], [at - sent[0] for at in sent], early=0.02)
+    in_time([(at - kept[0][0]) / 1e6 for at, _ in kept], [at - sent[0] for at in sent])
 
 
 def test_headers_are_kept_in_order_with_case_and_repeats(rehearsal, upstream, cassette):
@@ -115,6 +116,25 @@ def test_a_json_body_can_be_read_and_a_binary_one_is_beside_it(rehearsal, upstre
 def re_hash(name: str) -> bool:
     stem = max(name.replace("-", ".").split("."), key=len)
     return len(stem) >= 16 and all(letter in "0123456789abcdef" for letter in stem)
+
+
+def test_a_large_body_is_replayed_whole(rehearsal, upstream, cassette):
+    total = 24 * MIB
+    pattern = Pattern()
+    upstream.on("/", big(lambda: pattern.pieces(total), total))
+    proxy = rehearsal.record(upstream, cassette)
+    with Client(proxy.url) as client:
+        client.request()
+        client.reader.head()
+        assert read_hashed(client.sock, total, bytes(client.reader.buffer)) == pattern.digest(total)
+    proxy.stop()
+    upstream.stop()
+    proxy = rehearsal.replay(cassette)
+    with Client(proxy.url) as client:
+        client.request()
+        head = client.reader.head()
+        assert (head.status, head.get("content-length")) == (200, str(total))
+        assert read_hashed(client.sock, total, bytes(client.reader.buffer)) == pattern.digest(total)
 
 
 def test_json_that_is_written_oddly_keeps_its_bytes(rehearsal, upstream, cassette):
@@ -455,6 +475,60 @@ def test_a_kill_loses_nothing_that_was_committed(rehearsal, upstream, cassette, 
     if moment == "after the end":
         got = ask(proxy.url, target="/last")
         assert got.status == 404 or (got.body, got.end) == (b"".join(CHUNKS), wire.COMPLETE)
+
+
+@pytest.mark.parametrize("count", [1, 10, 40, 150])
+def test_a_kill_in_a_storm_leaves_whole_recordings_or_none(rehearsal, upstream, cassette, count):
+    """Killed after so many answers, with six clients at work: what is listed is whole, and nothing is anything else."""
+
+    def told(request, connection):
+        tag = request.target.encode()
+        return stream([b"%s is %d;" % (tag, number) for number in range(5)], 0.001)(request, connection)
+
+    upstream.fallback = told
+    proxy = rehearsal.record(upstream, cassette)
+    done = []
+    enough = threading.Event()
+
+    def work(name):
+        for turn in range(200):
+            if enough.is_set():
+                return
+            target = f"/{name}/{turn}"
+            try:
+                got = ask(proxy.url, target=target, timeout=5)
+            except OSError:
+                return
+            if got.head is not None and got.end == wire.COMPLETE:
+                done.append((target, got))
+                if len(done) >= count:
+                    enough.set()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(6)]
+    for thread in threads:
+        thread.start()
+    assert enough.wait(30)
+    proxy.kill()
+    for thread in threads:
+        thread.join()
+    upstream.stop()
+    listing = rehearsal.run("cassette", "list", cassette)
+    assert listing.returncode in (0, 1), listing.stderr
+    whole = [line for line in listed(listing) if "interrupted" not in line.lower()]
+    replayed = 0
+    proxy = rehearsal.replay(cassette)
+    for target, live in done:
+        got = ask(proxy.url, target=target)
+        assert got.status in (200, 404), (target, got.body)
+        if got.status == 200:
+            same(got, live)
+            replayed += 1
+    # The last ones may have been answered and not yet committed; none can be replayed that is not listed.
+    assert replayed <= len(whole)
+    proxy.stop()
+    # A second look after the repair says the same.
+    again = rehearsal.run("cassette", "list", cassette)
+    assert len([line for line in listed(again) if "interrupted" not in line.lower()]) == len(whole)
 
 
 def wait_committed(rehearsal, cassette, count):
@@ -823,3 +897,132 @@ def test_a_basic_password_is_not_kept_in_any_form(rehearsal, upstream, cassette)
     ask(proxy.url, headers=[("Authorization", "Basic c29tZW9uZTpodW50ZXIyLWh1bnRlcjI=")])
     proxy.stop()
     assert holding(cassette, ["c29tZW9uZTpodW50ZXIyLWh1bnRlcjI", "hunter2-hunter2"], proxy.stderr()) == []
+
+
+SECRET = "sk-authorization-1a2b3c4d5e6f7a8b"
+
+
+def zipped(text, kind):
+    """The text in an encoding, and the name of that."""
+    if kind == "gzip in parts":
+        return "gzip", gzip.compress(text[:20]) + gzip.compress(text[20:])
+    if kind == "gzip, cut":
+        return "gzip", gzip.compress(text + os.urandom(5000))[:-2000]
+    if kind == "gzip, large":
+        return "gzip", gzip.compress(text + bytes(80 * MIB), 1)
+    if kind == "gzip, with rubbish behind":
+        return "gzip", gzip.compress(text) + b"rubbish"
+    if kind == "gzip twice":
+        return "gzip, gzip", gzip.compress(gzip.compress(text))
+    if kind == "deflate":
+        return "deflate", zlib.compress(text)
+    if kind == "raw deflate":
+        packer = zlib.compressobj(wbits=-15)
+        return "deflate", packer.compress(text) + packer.flush()
+    if kind == "GZIP":
+        return "GZIP", gzip.compress(text)
+    if kind == "x-gzip":
+        return "x-gzip", gzip.compress(text)
+    assert kind == "identity"
+    return "identity", text
+
+
+KINDS = ["gzip in parts", "gzip, cut", "gzip, large", "gzip, with rubbish behind", "gzip twice", "deflate", "raw deflate", "GZIP", "x-gzip", "identity"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [0, 1000], ids=["whole", "chunked"])
+def test_a_secret_in_an_encoded_body_is_not_kept(rehearsal, upstream, cassette, kind, size):
+    """What can't be decoded, or not wholly, must not be kept as it came: nobody knows what is in it."""
+
+    def handle(request, connection):
+        name, body = zipped(f"you said {request.get('authorization')} to me; ".encode() * 3, kind)
+        headers = (("Content-Type", "text/plain"), ("Content-Encoding", name))
+        if size:
+            return stream([body[at : at + size] for at in range(0, len(body), size)], headers=headers)(request, connection)
+        return answer(headers=headers, body=body)(request, connection)
+
+    upstream.on("/", handle)
+    proxy = rehearsal.record(upstream, cassette)
+    live = ask(proxy.url, headers=[("Authorization", f"Bearer {SECRET}")])
+    assert (live.status, live.end) == (200, wire.COMPLETE)
+    proxy.stop()
+    assert SECRET.encode() in opened(live.body), "the test itself: the answer holds it"
+    found = [path.name for path in files(cassette) if SECRET.encode() in opened(path.read_bytes())]
+    assert found == []
+    assert holding(cassette, [SECRET], proxy.stderr()) == []
+
+
+def opened(data):
+    """All that can be got out of it: packed things wherever they begin, and what is packed in them."""
+    found = data
+    for _ in range(2):
+        layer = b""
+        for bits, marks in ((31, (b"\x1f\x8b\x08",)), (15, (b"\x78\x9c",))):
+            for mark in marks:
+                at = found.find(mark)
+                while at >= 0:
+                    try:
+                        layer += zlib.decompressobj(bits).decompress(found[at:], 1 * MIB)
+                    except zlib.error:
+                        pass
+                    at = found.find(mark, at + 1)
+        try:
+            layer += zlib.decompressobj(-15).decompress(found, 1 * MIB)
+        except zlib.error:
+            pass
+        found += layer
+    return found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f"Set-Cookie: a=b; Path=/{SECRET}", f"Link: </x?key={SECRET}>; rel=next", f"X-Mine: {SECRET.upper()}{SECRET}", f"X-{SECRET}: yes", ""],
+    ids=["a cookie's path", "a link", "beside another", "a name", "the reason"],
+)
+def test_a_secret_in_odd_places_of_an_answer_is_not_kept(rehearsal, upstream, cassette, line):
+    reason = "No" if line else f"bad key {SECRET}"
+    upstream.on("/", raw(f"HTTP/1.1 401 {reason}\r\n{line or 'X-A: b'}\r\nContent-Length: 2\r\n\r\nno".encode()))
+    proxy = rehearsal.record(upstream, cassette, env={"REHEARSAL_LOG": "trace"})
+    live = ask(proxy.url, headers=[("Authorization", f"Bearer {SECRET}")])
+    assert live.head.reason == reason
+    proxy.stop()
+    assert holding(cassette, [SECRET], proxy.stdout(), proxy.stderr()) == []
+    assert ask(rehearsal.replay(cassette).url).status == 401
+
+
+def test_a_secret_that_the_request_carries_twice_is_not_kept_in_either_place(rehearsal, upstream, cassette):
+    """In a header and in the body, the path, another header or parameter."""
+    upstream.fallback = answer()
+    proxy = rehearsal.record(upstream, cassette, env={"REHEARSAL_LOG": "trace"})
+    headers = [("Authorization", f"Bearer {SECRET}"), ("X-Copy", SECRET), ("Content-Type", "application/json")]
+    live = ask(proxy.url, "POST", f"/keys/{SECRET}/use?copy={SECRET}", headers, json.dumps({"key": SECRET, "n": 1}).encode())
+    assert live.status == 200
+    assert SECRET in upstream.requests[0].target and SECRET.encode() in upstream.requests[0].body, "what goes up is not touched"
+    proxy.stop()
+    assert holding(cassette, [SECRET], proxy.stdout(), proxy.stderr()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["key", "KEY", "%6bey", "api_key", "apikey", "api-key", "x-api-key", "x-goog-api-key", "authorization", "access_token", "token", "auth_token"]
+    + ["sig", "signature", "X-Amz-Signature", "X-Amz-Security-Token", "client_secret", "secret", "password"],
+)
+def test_a_secret_in_the_query_is_not_kept(rehearsal, upstream, cassette, name):
+    """`?key=` and the like: what is a secret as a header is one as a parameter too."""
+    upstream.fallback = answer()
+    proxy = rehearsal.record(upstream, cassette, env={"REHEARSAL_LOG": "trace"})
+    ask(proxy.url, target=f"/list?page=1&{name}=first-{SECRET}&{name}={SECRET}")
+    proxy.stop()
+    assert holding(cassette, [SECRET], proxy.stdout(), proxy.stderr()) == []
+    assert ask(rehearsal.replay(cassette).url, target=f"/list?page=1&{name}=other&{name}=another").status == 200
+
+
+def test_a_short_secret_does_not_tear_up_the_answer(rehearsal, upstream, cassette):
+    """`Cookie: a=1` is no reason to replace every `1`."""
+    upstream.on("/", answer(body=b'{"count":111,"a":"1 or 11"}'))
+    proxy = rehearsal.record(upstream, cassette)
+    live = ask(proxy.url, headers=[("Cookie", "a=1; theme=or"), ("X-Api-Key", "1")])
+    proxy.stop()
+    upstream.stop()
+    assert ask(rehearsal.replay(cassette).url).body == live.body

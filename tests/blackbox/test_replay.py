@@ -12,7 +12,7 @@ import wire
 from cassettes import chunk_lines, edit, files, in_time, recording, recordings, same, walk
 from conftest import route
 from rawclient import Client, ask, post_json
-from upstream import answer, echo, stream
+from upstream import answer, echo, raw, stream
 
 CHUNKS = [b'data: {"n":%d}\n\n' % number for number in range(12)]
 GAPS = [0.03, 0.03, 0.2, 0.01, 0.01, 0.1, 0.05, 0.05, 0.02, 0.08, 0.04]
@@ -46,8 +46,8 @@ def test_a_stream_is_replayed_in_its_chunks_and_at_its_times(rehearsal, upstream
         got = ask(proxy.url)
         same(got, live)
         assert [data for _, data in got.pieces] == [data for _, data in live.pieces]
-        in_time([at - got.since for at, _ in got.pieces], [at - live.since for at, _ in live.pieces], early=0.01)
-        in_time([got.head.at - got.since], [live.head.at - live.since], early=0.01)
+        in_time([at - got.since for at, _ in got.pieces], [at - live.since for at, _ in live.pieces])
+        in_time([got.head.at - got.since], [live.head.at - live.since])
 
 
 def test_the_recorded_times_are_kept_in_a_long_stream(rehearsal, upstream, cassette):
@@ -57,9 +57,9 @@ def test_the_recorded_times_are_kept_in_a_long_stream(rehearsal, upstream, casse
     kept = [at / 1e6 for at, _ in chunk_lines(recording(cassette))]
     got = ask(rehearsal.replay(cassette).url)
     came = [at - got.chunks[0][0] for at, _ in got.chunks]
-    in_time(came, [at - kept[0] for at in kept], early=0.01)
+    in_time(came, [at - kept[0] for at in kept])
     total = kept[-1] - kept[0]
-    assert abs(came[-1] - total) < 0.02 * total
+    assert abs(came[-1] - total) < 0.04 * total
 
 
 @pytest.mark.parametrize("speed", [0.5, 4, 20])
@@ -68,7 +68,7 @@ def test_a_speed_divides_the_times(rehearsal, upstream, cassette, speed):
     (live,) = record(rehearsal, upstream, cassette, ())
     got = ask(rehearsal.replay(cassette, "--speed", str(speed)).url)
     same(got, live)
-    in_time([at - got.since for at, _ in got.chunks], [(at - live.since) / speed for at, _ in live.chunks], early=0.02)
+    in_time([at - got.since for at, _ in got.chunks], [(at - live.since) / speed for at, _ in live.chunks])
 
 
 def test_instant_does_not_wait(rehearsal, upstream, cassette):
@@ -86,7 +86,7 @@ def test_a_route_has_its_own_pace(rehearsal, upstream, cassette, pace, speed):
     got = ask(replay(rehearsal, cassette, f"pace = {pace}").url)
     same(got, live)
     if speed:
-        in_time([at - got.since for at, _ in got.chunks], [(at - live.since) / speed for at, _ in live.chunks], early=0.02)
+        in_time([at - got.since for at, _ in got.chunks], [(at - live.since) / speed for at, _ in live.chunks])
     else:
         assert got.ended_at - got.since < 0.2
 
@@ -101,7 +101,7 @@ def test_times_count_from_the_end_of_the_request(rehearsal, upstream, cassette):
             time.sleep(0.2)
             client.send(piece)
         got = client.answer("POST")
-        in_time([at - client.sent_at for at, _ in got.chunks], [at - live.since for at, _ in live.chunks], early=0.01)
+        in_time([at - client.sent_at for at, _ in got.chunks], [at - live.since for at, _ in live.chunks])
 
 
 def test_streams_replayed_at_the_same_time_keep_their_times(rehearsal, upstream, cassette):
@@ -117,7 +117,7 @@ def test_streams_replayed_at_the_same_time_keep_their_times(rehearsal, upstream,
     assert len(got) == 8
     for one in got:
         same(one, live)
-        in_time([at - one.since for at, _ in one.chunks], [at - live.since for at, _ in live.chunks], early=0.01, late=0.1, median=0.04)
+        in_time([at - one.since for at, _ in one.chunks], [at - live.since for at, _ in live.chunks], spread=0.12)
 
 
 def test_answers_without_a_body_are_replayed(rehearsal, upstream, cassette):
@@ -129,6 +129,31 @@ def test_answers_without_a_body_are_replayed(rehearsal, upstream, cassette):
     with Client(proxy.url, timeout=5) as client:
         for words, one in zip(asks * 2, live * 2):
             same(client.ask(*words), one)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
+def test_an_encoding_of_nothing_is_kept(rehearsal, upstream, cassette, encoding):
+    """`HEAD` tells how `GET` would be encoded, and so does a 304; an empty body can be encoded too."""
+    headers = (("Content-Encoding", encoding), ("Vary", "Accept-Encoding"), ("Content-Type", "application/json"))
+    upstream.on("/head", answer(headers=(*headers, ("Content-Length", "77")))).on("/304", answer(304, headers))
+    upstream.on("/chunked", stream([], headers=headers)).on("/empty", answer(headers=headers, body=b""))
+    asks = [("HEAD", "/head"), ("GET", "/304"), ("GET", "/chunked"), ("GET", "/empty")]
+    live = record(rehearsal, upstream, cassette, *asks)
+    proxy = rehearsal.replay(cassette)
+    for words, one in zip(asks, live):
+        assert one.get("content-encoding") == encoding
+        same(ask(proxy.url, *words), one)
+
+
+def test_a_body_that_never_began_is_broken_on_the_replay_too(rehearsal, upstream, cassette):
+    upstream.on("/", raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\n", "fin"))
+    upstream.on("/gzip", raw(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 10\r\n\r\n", "fin"))
+    asks = [("GET", "/"), ("GET", "/gzip")]
+    live = record(rehearsal, upstream, cassette, *asks)
+    assert [one.end for one in live] == [wire.FIN, wire.FIN]
+    proxy = rehearsal.replay(cassette)
+    for words, one in zip(asks, live):
+        same(ask(proxy.url, *words), one)
 
 
 def test_the_date_is_of_today_and_the_rest_of_then(rehearsal, upstream, cassette):
@@ -288,6 +313,7 @@ def test_refuse_opens_no_socket_to_the_upstream(rehearsal, upstream, cassette):
 
 def test_forward_asks_the_upstream_and_keeps_nothing(rehearsal, upstream, cassette):
     upstream.fallback = answer(body=b'"live"')
+    cassette.mkdir()
     proxy = replay(rehearsal, cassette, 'on_miss = "forward"', upstream=upstream)
     for _ in range(2):
         assert ask(proxy.url, "POST", "/", body=b"x" * 100_000).body == b'"live"'
@@ -312,6 +338,7 @@ def test_record_asks_the_upstream_once(rehearsal, upstream, cassette):
 
 
 def test_synthesize_makes_an_answer_up(rehearsal, upstream, cassette):
+    cassette.mkdir()
     proxy = replay(rehearsal, cassette, 'on_miss = "synthesize"')
     got = post_json(proxy.url, "/v1/chat/completions", b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
     assert json.loads(got.body)["object"] == "chat.completion"
@@ -324,11 +351,16 @@ def asked(content, **more):
 
 
 def test_a_miss_is_a_404_that_sdks_do_not_retry(rehearsal, cassette):
-    got = ask(rehearsal.replay(cassette if cassette.mkdir() is None else cassette).url, target="/nothing")
+    cassette.mkdir()
+    got = ask(rehearsal.replay(cassette).url, target="/nothing")
     assert (got.status, got.get("x-should-retry")) == (404, "false")
     assert got.get("content-type").startswith("application/json")
     message = json.loads(got.body)["error"]["message"]
     assert "/nothing" in message and "GET" in message
+
+
+def stem_of(value):
+    return str(value).removesuffix(".json")
 
 
 def test_a_miss_names_the_nearest_recordings_and_what_differs(rehearsal, upstream, cassette):
@@ -352,7 +384,9 @@ def test_a_miss_names_the_nearest_recordings_and_what_differs(rehearsal, upstrea
     told = [value for _, value in walk(json.loads(text)) if isinstance(value, str)]
     assert any(re.search(r"\$(\.|\[')messages'?\]?\[1\](\.|\[')content", value) for value in told), text
     assert any("what is the time?" in value for value in told), "what was recorded is not shown"
-    assert not any("be short" in value for value in told), "what does not differ is shown"
+    about = [value for _, value in walk(json.loads(text)) if isinstance(value, dict) and near in map(stem_of, value.values())]
+    assert len(about) == 1, "the nearest recording is not a part of its own"
+    assert "be short" not in json.dumps(about), "what does not differ is shown"
 
 
 def ignore_lines(got):
