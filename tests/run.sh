@@ -142,7 +142,7 @@ run_blackbox() {
     header "black-box tests"
     local log=$LOGS/blackbox.log status=0
     REHEARSAL_BIN=$binary "$VENV/bin/python" -m pytest tests/blackbox -c tests/blackbox/pytest.ini --rootdir tests/blackbox \
-        --color=no -q --durations=10 </dev/null 2>&1 | tee "$log" || status=$?
+        --basetemp "$ROOT/target/blackbox-tmp" --color=no -q --durations=10 </dev/null 2>&1 | tee "$log" || status=$?
     # "1 failed, 11 passed, 2 errors in 3.21s"
     local summary
     summary=$(grep -E '^(=+ )?([0-9]+ [a-z]+, )*[0-9]+ [a-z]+ in [0-9.]+s' "$log" | tail -1 || true)

@@ -144,7 +144,8 @@ impl Wire {
                 verdict = encoded.verdict(self.fresh);
             }
             self.left += length_of(&pieces);
-            if verdict.is_none() {
+            // Where nothing came, as after HEAD, the head speaks of a body that others would get.
+            if verdict.is_none() && self.came > 0 {
                 if is_broken {
                     warn!(
                         "an answer whose encoding is broken is recorded up to where it could be read"

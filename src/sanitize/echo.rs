@@ -95,6 +95,14 @@ impl Echo {
         })
     }
 
+    /// Whether there is a secret in it.
+    pub(super) fn finds(&self, bytes: &[u8]) -> bool {
+        matches!(
+            Search::new(self, bytes).next(0, None, None),
+            Found::Secret { .. }
+        )
+    }
+
     /// Replaces in something that is there as a whole. `None` where nothing was found.
     pub(super) fn replace(&self, bytes: &[u8], applied: &mut BTreeSet<String>) -> Option<Vec<u8>> {
         let mut out = None;

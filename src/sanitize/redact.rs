@@ -255,8 +255,18 @@ impl Redactor {
     }
 
     fn headers(&mut self, headers: &Headers) -> Headers {
-        headers
+        let kept = headers
             .iter()
+            // A secret in a name can't be replaced there: what is not a name any more can't be sent.
+            .filter(|(name, _)| {
+                name.len() < LONG_NAME
+                    || self
+                        .echo
+                        .as_ref()
+                        .is_none_or(|echo| !echo.finds(name.as_bytes()))
+            })
+            .collect::<Vec<_>>();
+        kept.into_iter()
             .map(|(name, value)| {
                 let lower = name.to_ascii_lowercase();
                 let value = if self.rules.headers.contains(&lower) {
@@ -524,11 +534,13 @@ fn syntax(content_type: &str) -> Syntax {
 
 /// Headers of requests and answers whose values are secrets. The tokens against request forgery are bound to a session
 /// and die with it, but until then they are a half of it.
-const HEADERS: [&str; 16] = [
+const HEADERS: [&str; 18] = [
     "api-key",
     "authorization",
     "cookie",
+    "cookie2",
     "ocp-apim-subscription-key",
+    "openai-api-key",
     "private-token",
     "proxy-authorization",
     "set-cookie",
@@ -543,22 +555,38 @@ const HEADERS: [&str; 16] = [
     "x-xsrf-token",
 ];
 
+/// Shorter names are words of the protocol.
+const LONG_NAME: usize = 10;
+
 /// Query parameters whose values are secrets.
-const QUERY: [&str; 15] = [
+const QUERY: [&str; 28] = [
     "access_token",
     "api-key",
     "api_key",
     "apikey",
     "auth",
+    "auth_token",
+    "authorization",
     "client_secret",
+    "id_token",
+    "jwt",
     "key",
+    "passwd",
     "password",
+    "private_key",
+    "pwd",
+    "refresh_token",
+    "sas",
+    "secret",
     "sig",
     "signature",
+    "subscription-key",
     "token",
     "x-amz-credential",
     "x-amz-security-token",
     "x-amz-signature",
+    "x-api-key",
+    "x-goog-api-key",
     "x-goog-signature",
 ];
 
