@@ -105,6 +105,8 @@ struct Served<'a, C> {
     route: &'a str,
     is_marked: bool,
     tally: Tally,
+    /// When the request was through, if it was read before an answer was chosen.
+    request_end: Option<Instant>,
 }
 
 impl<'a, C: Client> Served<'a, C> {
@@ -114,6 +116,7 @@ impl<'a, C: Client> Served<'a, C> {
             route,
             is_marked,
             tally: Tally::default(),
+            request_end: None,
         }
     }
 
@@ -124,22 +127,7 @@ impl<'a, C: Client> Served<'a, C> {
         name: &'static str,
         recording: Option<&str>,
     ) -> Report {
-        let mut marks = Headers::new();
-        if self.is_marked {
-            marks.push("x-rehearsal-source", name);
-            if let Some(recording) = recording {
-                marks.push("x-rehearsal-recording", recording.to_owned());
-            }
-        }
-        let outcome = pump::run(
-            self.client,
-            &mut source,
-            upload,
-            Instant::now(),
-            &marks,
-            &mut self.tally,
-        )
-        .await;
+        let outcome = self.run(&mut source, upload, name, recording).await;
         if let Outcome::NoAnswer(error) = &outcome {
             let refused = Refused::no_answer(error);
             let mut report = Box::pin(self.refuse(refused, Upload::default())).await;
@@ -152,27 +140,42 @@ impl<'a, C: Client> Served<'a, C> {
         self.report(name, recording, outcome)
     }
 
+    /// Has the pump carry a source. Its times count from the end of the request, where that was read before.
+    async fn run(
+        &mut self,
+        source: &mut Source,
+        upload: Upload,
+        name: &str,
+        recording: Option<&str>,
+    ) -> Outcome {
+        let mut marks = Headers::new();
+        if self.is_marked {
+            marks.push("x-rehearsal-source", name.to_owned());
+            if let Some(recording) = recording {
+                marks.push("x-rehearsal-recording", recording.to_owned());
+            }
+        }
+        let request_end = self.request_end.unwrap_or_else(Instant::now);
+        pump::run(
+            self.client,
+            source,
+            upload,
+            request_end,
+            &marks,
+            &mut self.tally,
+        )
+        .await
+    }
+
     /// Answers for ourselves. What is left of the request is not read.
     async fn refuse(&mut self, refused: Refused, upload: Upload) -> Report {
         let is_through = upload.is_through || self.tally.request_is_through;
         let mut source = Source::Synth(Synth::new(refused.answer(), Pace::Instant));
-        let mut marks = Headers::new();
-        if self.is_marked {
-            marks.push("x-rehearsal-source", "refusal");
-        }
         let upload = Upload {
             read: None,
             is_through,
         };
-        let outcome = pump::run(
-            self.client,
-            &mut source,
-            upload,
-            Instant::now(),
-            &marks,
-            &mut self.tally,
-        )
-        .await;
+        let outcome = self.run(&mut source, upload, "refusal", None).await;
         self.report("refusal", None, outcome)
     }
 
@@ -195,6 +198,7 @@ impl<'a, C: Client> Served<'a, C> {
     async fn read_rest(&mut self) -> Result<(), Left> {
         while !self.tally.request_is_through {
             self.tally.request_is_through = self.client.hear().await?.is_none();
+            self.request_end = Some(Instant::now());
         }
         Ok(())
     }
@@ -286,6 +290,7 @@ impl Exchange<'_> {
                 }
                 None => {
                     served.tally.request_is_through = true;
+                    served.request_end = Some(Instant::now());
                     return Ok(Collected::Whole(body.freeze()));
                 }
             }

@@ -161,16 +161,6 @@ impl Refused {
         Self::new(500, "internal", reason)
     }
 
-    /// The status.
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// What is wrong.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
     /// As an answer.
     pub fn answer(&self) -> Answer {
         let mut body = json!({

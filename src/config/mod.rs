@@ -34,8 +34,6 @@ mod suggest;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The seed of all chance. Where it is not set one is drawn at the start and logged.
-    pub seed: Option<u64>,
     /// Where clients connect.
     pub listen: Listen,
     /// Where recordings are kept.
@@ -101,7 +99,6 @@ impl Default for Config {
     /// What is served without a file.
     fn default() -> Self {
         Self {
-            seed: None,
             listen: Listen::default(),
             cassette: Cassette::default(),
             limits: Limits::default(),

@@ -27,7 +27,7 @@ fn check(text: &str, expected: &Expect) {
 fn all_mistakes_are_shown_at_once_with_their_places() {
     check(
         r#"
-seeed = 7
+listn = 7
 
 [listen]
 http = "127.0.0.1"
@@ -51,12 +51,12 @@ key = { ignore = ["$.user", 5], body_limit = 3 }
 remove_headers = "x"
 "#,
         &expect![[r#"
-            rehearsal.toml:2:1: unknown key `seeed`
+            rehearsal.toml:2:1: unknown key `listn`
               |
-            2 | seeed = 7
+            2 | listn = 7
               | ^^^^^
-              = did you mean `seed`?
-              = expected one of `seed`, `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`
+              = did you mean `listen`?
+              = expected one of `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`
 
             rehearsal.toml:5:8: `127.0.0.1` is not an address: the port is missing
               |
@@ -423,7 +423,7 @@ name = "rest"
 #[test]
 fn what_is_not_toml_is_shown_alone() {
     check(
-        "seeed = 7\n[listen\nhttp = 7\n",
+        "listn = 7\n[listen\nhttp = 7\n",
         &expect![[r#"
         rehearsal.toml:2:8: unclosed table
           |
@@ -535,12 +535,12 @@ route = [{ name = 1 }, 2, { mode = 5, on_miss = { a = 1 }, match = { headers = {
     check(
         "[[rout]]\nmode = 'forward'\n",
         &expect![[r#"
-        rehearsal.toml:1:3: unknown key `rout`
-          |
-        1 | [[rout]]
-          |   ^^^^
-          = did you mean `route`?
-          = expected one of `seed`, `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`"#]],
+            rehearsal.toml:1:3: unknown key `rout`
+              |
+            1 | [[rout]]
+              |   ^^^^
+              = did you mean `route`?
+              = expected one of `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`"#]],
     );
 }
 
@@ -725,7 +725,6 @@ x-d.value = "hunter2"
 "#;
 
 const EVERYTHING: &str = r#"
-seed = 7
 [listen]
 http = "[::1]:0"
 grace = "5s"

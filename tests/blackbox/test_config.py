@@ -14,7 +14,7 @@ from rawclient import ask, post_json
 from upstream import Upstream, answer, echo
 
 MISTAKES = """\
-seeed = 7
+listn = 7
 
 [listen]
 http = "nowhere"
@@ -47,7 +47,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line_and_a_caret(rehearsal)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     lines = MISTAKES.splitlines()
     wrong = {
-        "seeed": "seed",
+        "listn": "listen",
         "nowhere": "",
         "soon": "",
         '"v1"': "/",
@@ -123,7 +123,6 @@ def test_a_config_that_is_no_toml_repeats_no_secret_of_it(rehearsal):
 
 
 FULL = """\
-seed = 7
 
 [listen]
 http = "127.0.0.1:0"
@@ -175,7 +174,7 @@ def test_the_schema_takes_what_check_takes(rehearsal, cassette):
     assert checked.returncode == 0, checked.stderr
     validator(schema).validate(tomllib.loads(text))
     for wrong in (
-        {"seeed": 1},
+        {"listn": 1},
         {"route": [{"mode": "reply"}]},
         {"route": [{"on_mis": "record"}]},
         {"route": [{"match": {"pathh": "/"}}]},
