@@ -23,6 +23,11 @@ pub mod lru;
 
 pub mod client;
 pub mod frames;
+
+pub mod dialect;
+
+pub mod fault;
+
 pub mod key;
 
 pub mod sanitize;

@@ -1,0 +1,253 @@
+//! The kinds of fault, and what each one takes.
+
+use std::collections::BTreeMap;
+
+use super::distribution::Distribution;
+use super::position::{Events, Position};
+use crate::units::{ByteSize, Span};
+
+/// What is done to an exchange. One file of settings (`rule.rs`) makes these; after that nothing in them is out of range.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    // Timing.
+    /// Time before the head.
+    Latency { time: Distribution, basis: Basis },
+    /// Time before the first event with text; the head goes at once.
+    FirstToken(Distribution),
+    /// Time between two events, on absolute deadlines.
+    Gap {
+        each: Distribution,
+        correlation: f64,
+    },
+    /// Bytes a second, at most; either way.
+    Bandwidth {
+        down: Option<ByteSize>,
+        up: Option<ByteSize>,
+    },
+    /// The body in so many pieces over so long.
+    Dribble { pieces: u32, over: Span },
+    /// The head so many bytes at a time.
+    SlowHead { bytes: u32, every: Span },
+    /// Reads the upload at so many bytes a second.
+    SlowRead(ByteSize),
+    /// Silence in the middle. `None` as `time`: for ever.
+    Stall {
+        after: Position,
+        time: Option<Span>,
+        keepalive: KeepAlive,
+        every: Span,
+    },
+    /// The connection stays open after the end of the content, before the end of the framing. `None`: for ever.
+    HoldOpen(Option<Span>),
+
+    // Ending.
+    /// The answer ends too early.
+    Cut { after: Position, how: How },
+    /// The connection is closed before any byte.
+    Empty,
+    /// The request is read and never answered.
+    Blackhole,
+
+    // Content.
+    /// Another answer in the place of the source's.
+    Status(StandIn),
+    /// A provider-shaped error inside the stream.
+    ErrorEvent {
+        after: Position,
+        error: ErrorName,
+        then: Then,
+    },
+    /// Flips bits of the body, in all of it after a place.
+    Corrupt {
+        after: Position,
+        count: u32,
+        unit: Unit,
+    },
+    /// Bytes that are not HTTP in the place of the answer, then the connection is closed.
+    Garbage(u32),
+    /// A chunk whose size can't be read.
+    MalformedChunk { after: Position },
+    /// JSON that can't be read, in the body or in these events.
+    InvalidJson(Events),
+    /// Two objects in one `data` line.
+    TwoObjects(Events),
+    /// Events that don't come.
+    Drop(Events),
+    /// Events that come twice.
+    Duplicate(Events),
+    /// Each of these events after the one that follows it.
+    Reorder(Events),
+    /// Each of these events in one write with the one that follows it.
+    Merge(Events),
+    /// Each of these events in two writes.
+    Split(Events),
+    /// Write boundaries inside characters, wherever there is one of more than one byte.
+    SplitUtf8,
+    /// A byte that is no UTF-8 in these events.
+    InvalidUtf8(Events),
+    /// The `event:` lines don't come.
+    DropEventLines,
+    /// Arguments of a tool call that are wrong.
+    ToolArgs(ToolArgs),
+    /// Another `content-type`.
+    ContentType(String),
+    /// Another `content-encoding`, which the body does not have.
+    ContentEncoding(String),
+    /// Headers set, taken out, doubled, or huge.
+    Header(HeaderEdit),
+    /// A gateway's page in the place of the answer, with status 200.
+    Html200,
+
+    // Rate limits.
+    /// Requests and tokens in a window; more are refused as the provider does.
+    RateLimit {
+        requests: Option<u64>,
+        tokens: Option<u64>,
+        per: Span,
+        is_shared: bool,
+    },
+}
+
+/// From what a latency counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Basis {
+    /// On top of the time that the source takes.
+    #[default]
+    Add,
+    /// At least so long in all.
+    Total,
+    /// In the place of the recorded time; only for answers that are not live.
+    Replace,
+}
+
+/// What is sent in a silence so that it does not look like one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// Nothing.
+    #[default]
+    None,
+    /// A comment of an event stream.
+    Comment,
+    /// The `ping` of the provider, where it has one; else a comment.
+    Ping,
+}
+
+/// How an answer ends too early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// As if it were complete: the framing ends properly.
+    CleanEnd,
+    /// The terminator is left out, everything else comes.
+    MissingTerminator,
+    /// FIN without the last chunk.
+    MissingLastChunk,
+    /// A body that ends with the connection, and does.
+    CloseFramed,
+    /// A `content-length` larger than what comes, then FIN.
+    ShortBody,
+    /// A TCP reset.
+    Reset,
+    /// `RST_STREAM` with this code (HTTP/2 only).
+    H2Reset(u32),
+    /// `GOAWAY` with this code (HTTP/2 only); takes the whole connection.
+    GoAway(u32),
+}
+
+/// An answer in the place of the source's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StandIn {
+    /// Just this.
+    Plain {
+        status: u16,
+        headers: BTreeMap<String, String>,
+        body: Option<String>,
+    },
+    /// What the provider of the route says in this case.
+    Error {
+        error: ErrorName,
+        retry_after: Option<Span>,
+    },
+}
+
+/// An error that providers have, by the name that is the same for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorName {
+    /// Too many requests.
+    RateLimit,
+    /// Too many tokens.
+    TokenLimit,
+    /// No credit left; retrying does not help.
+    Quota,
+    /// The traffic grew too fast.
+    SlowDown,
+    /// Overloaded.
+    Overloaded,
+    /// Something broke inside.
+    Internal,
+    /// It took too long inside.
+    Timeout,
+    /// Too long for the model.
+    ContextLength,
+    /// A request that is not valid.
+    InvalidRequest,
+    /// A key that is not valid.
+    Authentication,
+    /// A key that may not do this.
+    Permission,
+    /// No such model.
+    NotFound,
+    /// Too large a body.
+    TooLarge,
+    /// Held back by a content filter.
+    ContentFilter,
+}
+
+/// What follows an error in a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    /// The end, as the provider ends after an error.
+    #[default]
+    End,
+    /// The rest of the stream.
+    Continue,
+    /// The connection is cut.
+    Close,
+}
+
+/// What is flipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Single bits.
+    Bits,
+    /// Whole bytes.
+    #[default]
+    Bytes,
+}
+
+/// What is wrong with the arguments of a tool call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToolArgs {
+    /// They end in the middle.
+    Cut,
+    /// The id is not the one that was announced.
+    WrongId,
+    /// The index is not the one that was announced.
+    WrongIndex,
+    /// A tool that the request does not have.
+    UnknownTool,
+    /// They fit the schema and are not what was asked for.
+    WrongValue,
+}
+
+/// What is done to headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdit {
+    /// In the place of what is there.
+    pub set: BTreeMap<String, String>,
+    /// Taken out.
+    pub drop: Vec<String>,
+    /// Each line once more.
+    pub duplicate: Vec<String>,
+    /// A line `x-rehearsal-huge` of so many bytes.
+    pub huge: Option<ByteSize>,
+}
