@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
@@ -35,6 +35,11 @@ pub struct ConnCtl {
     is_patient: AtomicBool,
     pending: AtomicUsize,
     room: Notify,
+    /// How many bytes may go out, if that is held down.
+    allowance: AtomicUsize,
+    is_held: AtomicBool,
+    /// What goes out last, below all framing.
+    last: Mutex<Option<Bytes>>,
     /// The request line as it comes, while somebody listens.
     line: Mutex<Option<Vec<u8>>>,
     listens: AtomicBool,
@@ -67,6 +72,45 @@ impl ConnCtl {
     /// Has a shutdown wait as long as the peer takes to read what is left.
     pub fn be_patient(&self) {
         self.is_patient.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets only so many more bytes out. What is held is written while the connection is read.
+    pub fn allow(&self, bytes: usize) {
+        self.allowance.fetch_add(bytes, Ordering::Relaxed);
+        self.is_held.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets all out again.
+    pub fn allow_all(&self) {
+        self.is_held.store(false, Ordering::Relaxed);
+        self.allowance.store(0, Ordering::Relaxed);
+    }
+
+    /// Has these bytes go out as they are when the connection is shut down, after all that was written.
+    pub fn say_last(&self, bytes: Bytes) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes);
+    }
+
+    fn take_last(&self) -> Option<Bytes> {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// How many of so many bytes may go out now.
+    fn allowed(&self, count: usize) -> usize {
+        if self.is_held.load(Ordering::Relaxed) {
+            count.min(self.allowance.load(Ordering::Relaxed))
+        } else {
+            count
+        }
+    }
+
+    fn use_up(&self, count: usize) {
+        if self.is_held.load(Ordering::Relaxed) {
+            self.allowance.fetch_sub(count, Ordering::Relaxed);
+        }
     }
 
     /// Whether nothing waits to be written.
@@ -208,13 +252,22 @@ impl Conn {
             if self.pending.is_empty() {
                 break Poll::Ready(Ok(()));
             }
+            let allowed = self.ctl.allowed(self.pending.len());
+            if allowed == 0 {
+                // What is held does not hold up who waits for it.
+                break Poll::Ready(Ok(()));
+            }
+            let bytes = &self.pending[..allowed];
             let written = match &mut self.transport {
-                Transport::Accepted(tcp) => Pin::new(tcp).poll_write(cx, &self.pending),
-                Transport::Upstream(stream) => Pin::new(stream).poll_write(cx, &self.pending),
+                Transport::Accepted(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+                Transport::Upstream(stream) => Pin::new(stream).poll_write(cx, bytes),
             };
             match written {
                 Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => self.pending.advance(count),
+                Poll::Ready(Ok(count)) => {
+                    self.ctl.use_up(count);
+                    self.pending.advance(count);
+                }
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
                 Poll::Pending => break Poll::Pending,
             }
@@ -378,6 +431,9 @@ impl AsyncWrite for Conn {
             return Poll::Ready(Ok(()));
         }
         this.ctl.cork(false);
+        if let Some(last) = this.ctl.take_last() {
+            this.pending.extend_from_slice(&last);
+        }
         let left = this.pending.len();
         let drained = this.poll_drain(cx);
         if this.pending.len() < left {

@@ -14,7 +14,7 @@ use crate::key::{Canonical, Key, KeyBody, OverLimit};
 use crate::message::{Headers, RequestHead};
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::{Plan, Route, Target};
-use crate::pump::{self, Client, Left, Outcome, Tally, Upload};
+use crate::pump::{self, Client, Left, Outcome, Stages, Tally, Upload};
 use crate::recorder::Recorder;
 use crate::refusal::Refused;
 use crate::sanitize::redact::Redactor;
@@ -162,6 +162,7 @@ impl<'a, C: Client> Served<'a, C> {
             upload,
             request_end,
             &marks,
+            &mut Stages::default(),
             &mut self.tally,
         )
         .await

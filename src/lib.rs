@@ -24,6 +24,7 @@ pub mod lru;
 pub mod client;
 pub mod frames;
 
+pub mod cue;
 pub mod dialect;
 
 pub mod fault;
@@ -44,6 +45,8 @@ pub mod config;
 pub mod limits;
 
 pub mod plan;
+
+pub mod board;
 
 pub mod state;
 

@@ -307,6 +307,30 @@ impl Client for Http1Client<'_> {
             .map_err(|_| Left)
     }
 
+    fn hold_back(&mut self) -> bool {
+        self.ctl.allow(0);
+        true
+    }
+
+    async fn let_out(&mut self, bytes: usize) -> Result<bool, Left> {
+        self.ctl.allow(bytes);
+        // A connection writes what it holds while it is read.
+        tokio::select! {
+            biased;
+            heard = self.hear() => {
+                if heard.is_err() {
+                    return Err(Left);
+                }
+            }
+            () = std::future::ready(()) => {}
+        }
+        let is_out = self.ctl.is_drained();
+        if is_out {
+            self.ctl.allow_all();
+        }
+        Ok(is_out)
+    }
+
     async fn end(&mut self) -> Result<(), Left> {
         self.ctl.cork(false);
         match self.session.finish_body().await {
@@ -327,9 +351,13 @@ impl Client for Http1Client<'_> {
 
     async fn cut(&mut self, how: Cut) {
         self.is_cut = true;
-        // Where the end of the connection is the end of the answer, only a reset shows that it is not.
-        if how == Cut::Reset || (self.has_head && self.ends_with_connection) {
-            self.ctl.reset();
+        self.ctl.allow_all();
+        match how {
+            // Where the end of the connection is the end of the answer, only a reset shows that it is not.
+            Cut::Close if self.has_head && self.ends_with_connection => self.ctl.reset(),
+            Cut::Close | Cut::Fin => {}
+            Cut::Reset | Cut::H2Reset(_) | Cut::GoAway(_) => self.ctl.reset(),
+            Cut::Garbage(bytes) => self.ctl.say_last(bytes),
         }
         self.session.shutdown().await;
     }
@@ -396,6 +424,7 @@ impl LogLine {
             Outcome::UpstreamFailed(ending) => format!("upstream-failed ({ending})"),
             Outcome::NoAnswer(error) => format!("upstream-failed ({error})"),
             Outcome::SourceFailed(reason) => format!("source-failed ({reason})"),
+            Outcome::Cut => "cut".to_owned(),
             Outcome::ClientLeft => "client-left".to_owned(),
         };
         tracing::info!(

@@ -13,7 +13,14 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::call::{Piece, UpstreamError};
 use crate::message::{Ending, Headers, ResponseHead};
-use crate::source::{Source, What};
+use crate::source::Source;
+
+pub use crate::cue::Cut;
+pub use line::{Faults, Stages};
+
+use line::Line;
+
+mod line;
 
 /// The writing side of an exchange, and what is still to be read of the request.
 pub trait Client: Send {
@@ -30,6 +37,12 @@ pub trait Client: Send {
     /// Sends a piece of the body, as one chunk. `more` as above.
     fn write(&mut self, bytes: Bytes, more: bool) -> impl Future<Output = Result<(), Left>> + Send;
 
+    /// Lets so many more bytes of a head go out that was sent in drips. Says whether it is out.
+    fn let_out(&mut self, bytes: usize) -> impl Future<Output = Result<bool, Left>> + Send;
+
+    /// Has the next head stay back until it is [let out](Self::let_out), if the client's protocol allows that.
+    fn hold_back(&mut self) -> bool;
+
     /// Ends the answer as its framing demands.
     fn end(&mut self) -> impl Future<Output = Result<(), Left>> + Send;
 
@@ -45,15 +58,6 @@ pub trait Client: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left;
 
-/// How an answer is broken off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// The connection is closed before the end of the framing.
-    Close,
-    /// The connection is reset.
-    Reset,
-}
-
 /// What became of an exchange, as the client saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -65,6 +69,8 @@ pub enum Outcome {
     NoAnswer(UpstreamError),
     /// The recording could not be read on; the answer was broken off.
     SourceFailed(String),
+    /// A fault broke the answer off.
+    Cut,
     /// The client left before the end.
     ClientLeft,
 }
@@ -103,6 +109,7 @@ pub async fn run<C: Client>(
     upload: Upload,
     mut request_end: Instant,
     marks: &Headers,
+    stages: &mut Stages,
     tally: &mut Tally,
 ) -> Outcome {
     let mut up = source.body();
@@ -115,25 +122,45 @@ pub async fn run<C: Client>(
     if upload.is_through {
         pieces.push_back(Piece::End);
     }
+    let mut line = Line::new(stages, request_end);
     loop {
-        let is_listening = tally.request_is_through || (up.is_some() && pieces.is_empty());
-        let step = tokio::select! {
-            step = source.next(request_end) => step,
-            heard = client.hear(), if is_listening => {
-                match heard {
-                    Ok(Some(bytes)) => pieces.push_back(Piece::Data(bytes)),
-                    Ok(None) => {
-                        tally.request_is_through = true;
-                        request_end = Instant::now();
-                        pieces.push_back(Piece::End);
-                    }
-                    Err(Left) => {
-                        source.leave();
-                        return Outcome::ClientLeft;
-                    }
-                }
-                continue;
+        let next = line.next();
+        let deadline = line.deadline();
+        let may_listen = tally.request_is_through || (up.is_some() && pieces.is_empty());
+        let gate = line
+            .gate()
+            .filter(|_| may_listen && !tally.request_is_through);
+        let went = tokio::select! {
+            () = until(next.flatten()), if next.is_some() => {
+                line.play(client, source, marks, tally).await
             }
+            step = source.next(request_end), if next.is_none() && !line.is_over() => {
+                line.take(step, client, source, marks, tally).await
+            }
+            () = until(deadline), if deadline.is_some() && next.is_none() => {
+                line.tick();
+                Ok(None)
+            }
+            () = line.turned() => line.lift(client).await,
+            () = until(gate), if gate.is_some() => {
+                line.open_gate();
+                Ok(None)
+            }
+            heard = client.hear(), if may_listen && gate.is_none() => match heard {
+                Ok(Some(bytes)) => {
+                    line.close_gate(bytes.len());
+                    pieces.push_back(Piece::Data(bytes));
+                    Ok(None)
+                }
+                Ok(None) => {
+                    tally.request_is_through = true;
+                    request_end = Instant::now();
+                    line.set_request_end(request_end);
+                    pieces.push_back(Piece::End);
+                    Ok(None)
+                }
+                Err(Left) => Err(Left),
+            },
             permit = reserve(up.clone()), if up.is_some() && !pieces.is_empty() => {
                 match (permit, pieces.pop_front()) {
                     (Some(permit), Some(piece)) => {
@@ -146,16 +173,18 @@ pub async fn run<C: Client>(
                     // Nobody takes the rest of the request any more; what the upstream said last is yet to come.
                     _ => up = None,
                 }
-                continue;
+                Ok(None)
             }
-        };
-        let went = match wait(client, step.due, tally.request_is_through).await {
-            Ok(()) => apply(client, step.what, source, request_end, marks, tally).await,
-            Err(Left) => Err(Left),
         };
         match went {
             Ok(None) => {}
-            Ok(Some(outcome)) => return outcome,
+            Ok(Some(outcome)) => {
+                if line.is_over() {
+                    // A recording holds what the upstream said, and not what a fault let through.
+                    source.leave();
+                }
+                return outcome;
+            }
             Err(Left) => {
                 source.leave();
                 return Outcome::ClientLeft;
@@ -164,73 +193,18 @@ pub async fn run<C: Client>(
     }
 }
 
-/// Waits for the moment at which a step is due, or for the client to leave.
-async fn wait<C: Client>(
-    client: &mut C,
-    due: Option<Instant>,
-    request_is_through: bool,
-) -> Result<(), Left> {
-    let Some(due) = due else { return Ok(()) };
-    // The clock goes on in whole milliseconds and is late by half of one on average.
-    let due = due.checked_sub(HALF_TICK).unwrap_or(due);
-    if due <= Instant::now() {
-        return Ok(());
-    }
-    tokio::select! {
-        () = sleep_until(due) => Ok(()),
-        _ = client.hear(), if request_is_through => Err(Left),
-    }
-}
-
-/// Does one step; says the outcome if it was the last.
-async fn apply<C: Client>(
-    client: &mut C,
-    what: What,
-    source: &Source,
-    request_end: Instant,
-    marks: &Headers,
-    tally: &mut Tally,
-) -> Result<Option<Outcome>, Left> {
-    match what {
-        What::Interim(head) => client.interim(&head).await?,
-        What::Head(mut head) => {
-            for (name, value) in marks.iter() {
-                head.headers.push(name, value.clone());
-            }
-            tally.status = Some(head.status);
-            client.head(&head, source.is_ready(request_end)).await?;
-            tally.first_byte = Some(Instant::now().saturating_duration_since(request_end));
-        }
-        What::Chunk(bytes, _room) => {
-            tally.bytes += bytes.len() as u64;
-            tally.chunks += 1;
-            client.write(bytes, source.is_ready(request_end)).await?;
-        }
-        What::End(Ending::Complete) => {
-            client.end().await?;
-            return Ok(Some(Outcome::Completed));
-        }
-        What::End(ending) => {
-            client
-                .cut(if ending == Ending::Reset {
-                    Cut::Reset
-                } else {
-                    Cut::Close
-                })
-                .await;
-            return Ok(Some(Outcome::UpstreamFailed(ending)));
-        }
-        What::Failed(error) => return Ok(Some(Outcome::NoAnswer(error))),
-        What::Unreadable(reason) => {
-            client.cut(Cut::Close).await;
-            return Ok(Some(Outcome::SourceFailed(reason)));
-        }
-    }
-    Ok(None)
-}
-
 async fn reserve(up: Option<mpsc::Sender<Piece>>) -> Option<mpsc::OwnedPermit<Piece>> {
     up?.reserve_owned().await.ok()
+}
+
+/// Waits for a moment; none is at once.
+async fn until(due: Option<Instant>) {
+    let Some(due) = due else { return };
+    // The clock goes on in whole milliseconds and is late by half of one on average.
+    let due = due.checked_sub(HALF_TICK).unwrap_or(due);
+    if due > Instant::now() {
+        sleep_until(due).await;
+    }
 }
 
 /// Half the resolution of tokio's timer (1 ms, 1.x).

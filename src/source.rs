@@ -31,6 +31,8 @@ pub enum Source {
 pub struct Step {
     /// Not before this moment; `None` for at once.
     pub due: Option<Instant>,
+    /// When it came, if that is known; without it, now.
+    pub came: Option<Instant>,
     /// What.
     pub what: What,
 }
@@ -92,7 +94,11 @@ impl Source {
                     // The reader ended without a word: it can only have been stopped with the whole process.
                     None => What::End(Ending::Closed),
                 };
-                Step { due: None, what }
+                Step {
+                    due: None,
+                    came: exchange.came(),
+                    what,
+                }
             }
             Self::Replay(replay) => replay.next(request_end),
             Self::Synth(synth) => synth.next(request_end),
@@ -177,7 +183,11 @@ impl Replay {
             Position::Item(index) => self.item(index),
             Position::Over => What::End(self.recording.ending),
         };
-        Step { due, what }
+        Step {
+            due,
+            came: None,
+            what,
+        }
     }
 
     /// The first item from this one on that goes to the client as a piece of the body.
@@ -267,7 +277,11 @@ impl Synth {
             }
             Position::Over => What::End(Ending::Complete),
         };
-        Step { due, what }
+        Step {
+            due,
+            came: None,
+            what,
+        }
     }
 }
 

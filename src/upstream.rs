@@ -28,12 +28,33 @@ pub struct Exchange {
     said: mpsc::UnboundedReceiver<Said>,
     body: Option<mpsc::Sender<Piece>>,
     drains: Arc<AtomicBool>,
+    /// When the head was heard of.
+    head_at: Option<Instant>,
+    /// When what was said last came.
+    came: Option<Instant>,
 }
 
 impl Exchange {
     /// What the upstream says next. `None` after an end or a failure. Cancel-safe.
     pub async fn next(&mut self) -> Option<Said> {
-        self.said.recv().await
+        let said = self.said.recv().await;
+        match &said {
+            Some(Said::Head(_)) => {
+                // The pump waits for nothing else than the head, so that it hears of it at once.
+                self.head_at = Some(Instant::now());
+                self.came = self.head_at;
+            }
+            Some(Said::Chunk(chunk, _)) => {
+                self.came = self.head_at.map(|head_at| head_at + chunk.at)
+            }
+            Some(Said::Interim(_) | Said::End(_) | Said::Failed(_)) | None => {}
+        }
+        said
+    }
+
+    /// When what was said last came, from the head on.
+    pub fn came(&self) -> Option<Instant> {
+        self.came
     }
 
     /// Whether [`Self::next`] would return at once.
@@ -92,6 +113,8 @@ impl Upstreams {
             said,
             body: Some(body),
             drains,
+            head_at: None,
+            came: None,
         }
     }
 
@@ -110,6 +133,8 @@ impl Upstreams {
             said,
             body: None,
             drains: Arc::default(),
+            head_at: None,
+            came: None,
         }
     }
 
@@ -153,6 +178,8 @@ impl Upstreams {
             said,
             body: None,
             drains,
+            head_at: None,
+            came: None,
         }
     }
 }

@@ -20,3 +20,13 @@ pub enum Distribution {
     },
     // normal, lognormal, exponential, pareto, empirical and mixture follow.
 }
+
+impl Distribution {
+    /// A time.
+    pub fn sample(&self, _chance: &mut rand_chacha::ChaCha8Rng) -> std::time::Duration {
+        match self {
+            Self::Fixed(span) => span.0,
+            Self::Uniform { min, .. } => min.0,
+        }
+    }
+}

@@ -3,3 +3,7 @@
 pub mod distribution;
 pub mod kind;
 pub mod position;
+
+mod need;
+
+pub mod script;

@@ -67,6 +67,14 @@ impl Client for Listener {
         Ok(())
     }
 
+    fn hold_back(&mut self) -> bool {
+        false
+    }
+
+    async fn let_out(&mut self, _: usize) -> Result<bool, Left> {
+        Ok(true)
+    }
+
     async fn end(&mut self) -> Result<(), Left> {
         self.note(Got::End);
         Ok(())
@@ -124,6 +132,7 @@ async fn play(
         upload,
         Instant::now(),
         &marks,
+        &mut Stages::default(),
         &mut tally,
     )
     .await;

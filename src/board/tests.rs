@@ -1,0 +1,81 @@
+use super::*;
+
+fn board() -> Arc<Board> {
+    let board = Arc::new(Board::new());
+    let ttl = Some(Duration::from_secs(5));
+    board.set_rules([
+        (name("slow"), true, None),
+        (name("cut"), false, None),
+        (name("short"), true, ttl),
+    ]);
+    board
+}
+
+fn name(rule: &str) -> Name {
+    Name {
+        route: "chat".to_owned(),
+        rule: rule.to_owned(),
+    }
+}
+
+fn live(board: &Board, rule: &str) -> Arc<Live> {
+    board.live("chat", rule).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_reaches_exchanges_that_run() {
+    let board = board();
+    let mut watch = board.watch(vec![live(&board, "slow"), live(&board, "short")]);
+    assert!(watch.lifted().is_empty());
+    assert!(board.switch(&name("slow"), false, None));
+    watch.turned().await;
+    assert_eq!(watch.lifted(), [0]);
+    board.kill(true);
+    watch.turned().await;
+    assert_eq!(watch.lifted(), [0, 1]);
+    board.kill(false);
+    watch.turned().await;
+    assert_eq!(watch.lifted(), [0]);
+    assert!(!board.switch(&name("nobody"), true, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_to_live_ends_a_rule_in_exchanges_that_run() {
+    let board = board();
+    let mut watch = board.watch(vec![live(&board, "short")]);
+    let begun = Instant::now();
+    watch.turned().await;
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    assert_eq!(watch.lifted(), [0]);
+    assert!(!live(&board, "short").is_on());
+    assert!(board.switch(&name("short"), true, Some(Duration::from_secs(2))));
+    assert!(live(&board, "short").is_on());
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert!(!live(&board, "short").is_on());
+}
+
+#[test]
+fn what_was_switched_and_counted_survives_a_new_plan() {
+    let board = board();
+    board.switch(&name("cut"), true, None);
+    live(&board, "cut").count(Verdict::Injected);
+    board.set_rules([(name("cut"), false, None), (name("new"), true, None)]);
+    let standings = board.standings();
+    assert_eq!(standings.len(), 2);
+    assert!(standings[0].is_on, "somebody said so");
+    assert_eq!(standings[0].counts[1], (Verdict::Injected, 1));
+}
+
+#[test]
+fn a_fault_is_active_until_it_ends_or_its_exchange_does() {
+    let board = board();
+    let mut watch = board.watch(vec![live(&board, "slow"), live(&board, "cut")]);
+    watch.release(0);
+    watch.release(0);
+    assert_eq!(
+        (live(&board, "slow").active(), live(&board, "cut").active()),
+        (0, 1)
+    );
+    drop(watch);
+    assert_eq!(live(&board, "cut").active(), 0);
+}

@@ -1,0 +1,591 @@
+//! Turns what a source says into cues for the writer, as the faults of one exchange want it.
+//!
+//! Stands after the source and before rechunking, so positions are counted in the source's bytes and events. Knows nothing
+//! of sockets or clocks: moments are counted from the end of the request, and the pump says what time it is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+
+use super::kind::{How, KeepAlive, Kind, Then};
+use super::position::Position;
+use crate::cue::{Cue, Cut, Silence, Timed};
+use crate::dialect::{Dialect, Part};
+use crate::message::{Ending, Headers, ResponseHead};
+
+use clock::Clock;
+use flow::Flow;
+use units::{BrokenEncoding, Unit, Units};
+
+mod clock;
+mod flow;
+mod head;
+mod units;
+
+/// A fault that hits this exchange.
+#[derive(Debug)]
+pub struct Armed {
+    /// What it does.
+    pub kind: Kind,
+    /// What its chance comes from.
+    pub chance: ChaCha8Rng,
+}
+
+/// How far a fault has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its moment has not come.
+    Waiting,
+    /// It was seen by the client, or is being seen.
+    Injected,
+    /// It was ended from outside before its moment came.
+    Lifted,
+}
+
+/// What a script needs to know of the exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene {
+    /// Whose API is spoken.
+    pub dialect: Dialect,
+}
+
+/// When something of an answer came, or is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// From the end of the request.
+    pub at: Duration,
+    /// Whether it came just then; otherwise it is planned for then.
+    pub is_live: bool,
+}
+
+impl Moment {
+    fn due(self) -> Option<Duration> {
+        (!self.is_live).then_some(self.at)
+    }
+}
+
+/// The faults of one exchange, at work.
+#[derive(Debug)]
+pub struct Script {
+    effects: Vec<Effect>,
+    dialect: Dialect,
+    clock: Clock,
+    flow: Flow,
+    units: Option<Units>,
+    queue: VecDeque<Timed>,
+    /// The cue that is next, cut to size.
+    next: Option<Timed>,
+    /// When the head came or was due.
+    head_at: Option<Duration>,
+    events: u64,
+    bytes: u64,
+    /// Whether the last cue is in the queue; what comes from the source after it is dropped.
+    is_over: bool,
+    seen: Seen,
+}
+
+/// One fault at work.
+#[derive(Debug)]
+struct Effect {
+    kind: Kind,
+    fate: Fate,
+    /// Whether its place was reached: it acts once.
+    has_acted: bool,
+}
+
+/// A place that the answer has come to.
+enum Place {
+    BeforeHead,
+    /// So much of the body is through.
+    After {
+        events: u64,
+        bytes: u64,
+    },
+    /// The first event of this part is next.
+    Before(Part),
+    /// It is so late.
+    Time(Duration),
+    /// All of the body is through.
+    End,
+}
+
+/// What has been in the answer.
+#[derive(Debug, Default)]
+struct Seen {
+    tool_call: bool,
+    token: bool,
+    terminator: bool,
+}
+
+impl Script {
+    /// Faults that hit one exchange, in the order of their rules.
+    pub fn new(armed: Vec<Armed>, scene: Scene) -> Self {
+        let clock = Clock::new(&armed);
+        let flow = Flow::new(&armed);
+        Self {
+            effects: armed
+                .into_iter()
+                .map(|armed| Effect {
+                    kind: armed.kind,
+                    fate: Fate::Waiting,
+                    has_acted: false,
+                })
+                .collect(),
+            dialect: scene.dialect,
+            clock,
+            flow,
+            units: None,
+            queue: VecDeque::new(),
+            next: None,
+            head_at: None,
+            events: 0,
+            bytes: 0,
+            is_over: false,
+            seen: Seen::default(),
+        }
+    }
+
+    /// The head of the answer.
+    pub fn head(&mut self, moment: Moment, mut head: ResponseHead) {
+        self.fire(&Place::BeforeHead);
+        if self.is_over {
+            return;
+        }
+        let encoding = self.edit_head(&mut head);
+        self.units = Some(Units::new(
+            &head,
+            self.dialect,
+            self.needs_events(),
+            encoding.as_deref(),
+        ));
+        self.flow.head(&head);
+        let drip = self.drip();
+        let mut timed = self
+            .clock
+            .head(moment, Cue::Head(head, drip.map(|(_, drip)| drip)));
+        if let Some((fault, _)) = drip {
+            timed.fault = Some(fault);
+        }
+        self.head_at = Some(timed.due.unwrap_or(moment.at));
+        self.push(timed);
+        self.fire(&Place::After {
+            events: 0,
+            bytes: 0,
+        });
+    }
+
+    /// Bytes of the body.
+    pub fn chunk(&mut self, moment: Moment, bytes: Bytes) {
+        let Some(mut units) = self.units.take() else {
+            return;
+        };
+        let pushed = units.push(bytes);
+        self.units = Some(units);
+        self.units(moment, pushed);
+    }
+
+    /// Header lines after the body.
+    pub fn trailers(&mut self, moment: Moment, trailers: Headers) {
+        self.rest(moment);
+        if !self.is_over {
+            let timed = self.clock.unit(moment, None, Cue::Trailers(trailers));
+            self.push(timed);
+        }
+    }
+
+    /// The end of the answer.
+    pub fn end(&mut self, moment: Moment, ending: Ending) {
+        self.rest(moment);
+        if ending == Ending::Complete {
+            if !self.seen.terminator {
+                self.fire(&Place::Before(Part::Terminator));
+            }
+            self.fire(&Place::End);
+        }
+        if !self.is_over {
+            self.push(Timed {
+                due: moment.due(),
+                natural: moment.due(),
+                fault: None,
+                cue: Cue::End(ending),
+            });
+            self.is_over = true;
+        }
+    }
+
+    /// What is next. Stays the same until it is [taken](Self::take).
+    pub fn next(&mut self, now: Duration) -> Option<&Timed> {
+        if self.next.is_none() {
+            let timed = self.queue.pop_front()?;
+            let (timed, rest) = self.flow.cut(timed, now);
+            if let Some(fault) = timed.fault {
+                self.mark_injected(fault);
+            }
+            if let Some(rest) = rest {
+                self.queue.push_front(rest);
+            }
+            self.next = Some(timed);
+        }
+        self.next.as_ref()
+    }
+
+    /// Takes what is next.
+    pub fn take(&mut self) -> Option<Timed> {
+        self.next.take()
+    }
+
+    /// Whether nothing that the source may say matters any more.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// When something happens even if the source says nothing.
+    pub fn deadline(&self) -> Option<Duration> {
+        let head_at = self.head_at.filter(|_| !self.is_over)?;
+        self.waiting()
+            .filter_map(|(_, kind)| match position(kind)? {
+                Position::Time(span) => Some(head_at + span.0),
+                _ => None,
+            })
+            .min()
+    }
+
+    /// It is this late now.
+    pub fn tick(&mut self, now: Duration) {
+        self.fire(&Place::Time(now));
+    }
+
+    /// Ends a fault: what it has not done yet does not happen.
+    pub fn lift(&mut self, fault: usize) {
+        if let Some(effect) = self.effects.get_mut(fault) {
+            effect.has_acted = true;
+            if effect.fate == Fate::Waiting {
+                effect.fate = Fate::Lifted;
+            }
+        }
+        self.clock.lift(fault);
+        self.flow.lift(fault);
+        self.queue
+            .retain(|timed| timed.fault != Some(fault) || !is_made_up(&timed.cue));
+        for timed in self.queue.iter_mut().chain(&mut self.next) {
+            if timed.fault == Some(fault) {
+                timed.due = timed.natural;
+                match &mut timed.cue {
+                    Cue::Hold(silence) => silence.time = Some(Duration::ZERO),
+                    Cue::Head(_, drip) => *drip = None,
+                    Cue::Send(_) | Cue::Trailers(_) | Cue::End(_) | Cue::Cut(_) => {}
+                }
+            }
+        }
+    }
+
+    /// What became of each fault, in their order.
+    pub fn fates(&self) -> impl Iterator<Item = Fate> {
+        self.effects.iter().map(|effect| effect.fate)
+    }
+
+    /// Bytes a second at which the request is read, and whose doing that is.
+    pub fn upload_rate(&self) -> Option<(usize, u64)> {
+        self.effects
+            .iter()
+            .enumerate()
+            .find_map(|(fault, effect)| match &effect.kind {
+                _ if effect.fate == Fate::Lifted => None,
+                Kind::SlowRead(rate) => Some((fault, rate.0)),
+                Kind::Bandwidth { up: Some(rate), .. } => Some((fault, rate.0)),
+                _ => None,
+            })
+    }
+
+    /// Notes that a fault which the pump carries out itself has begun.
+    pub fn mark_injected(&mut self, fault: usize) {
+        if let Some(effect) = self.effects.get_mut(fault)
+            && effect.fate == Fate::Waiting
+        {
+            effect.fate = Fate::Injected;
+        }
+    }
+
+    fn push(&mut self, timed: Timed) {
+        self.queue.push_back(timed);
+    }
+
+    /// What was held of the body.
+    fn rest(&mut self, moment: Moment) {
+        if let Some(mut units) = self.units.take() {
+            let rest = units.finish();
+            self.units(moment, rest);
+        }
+    }
+
+    fn units(&mut self, moment: Moment, units: Result<Vec<Unit>, BrokenEncoding>) {
+        match units {
+            Ok(units) => {
+                for unit in units {
+                    self.unit(moment, unit);
+                }
+            }
+            Err(BrokenEncoding) if !self.is_over => {
+                self.push(Timed::now(Cue::End(Ending::Malformed)));
+                self.is_over = true;
+            }
+            Err(BrokenEncoding) => {}
+        }
+    }
+
+    fn unit(&mut self, moment: Moment, mut unit: Unit) {
+        if self.is_over {
+            return;
+        }
+        self.fire(&Place::Time(self.clock.when(moment)));
+        self.fire_before(unit.part);
+        if self.is_over || self.is_left_out(unit.part) {
+            return;
+        }
+        // A position in bytes may fall inside.
+        while let Some(at) = self
+            .next_byte_position()
+            .filter(|at| *at < self.bytes + unit.bytes.len() as u64)
+        {
+            let length = usize::try_from(at - self.bytes).unwrap_or(usize::MAX);
+            let before = unit.bytes.split_to(length);
+            self.send(moment, before, unit.part);
+            self.fire(&Place::After {
+                events: self.events,
+                bytes: self.bytes,
+            });
+            if self.is_over {
+                return;
+            }
+        }
+        let (bytes, part) = (unit.bytes, unit.part);
+        if unit.is_event {
+            self.events += 1;
+        }
+        self.send(moment, bytes, part);
+        self.fire(&Place::After {
+            events: self.events,
+            bytes: self.bytes,
+        });
+    }
+
+    /// Whether this is the terminator, and a fault wants none.
+    fn is_left_out(&mut self, part: Option<Part>) -> bool {
+        let missing = self
+            .waiting()
+            .find(|(_, kind)| {
+                matches!(
+                    kind,
+                    Kind::Cut {
+                        how: How::MissingTerminator,
+                        ..
+                    }
+                )
+            })
+            .map(|(fault, _)| fault)
+            .filter(|_| part == Some(Part::Terminator));
+        if let Some(fault) = missing {
+            self.mark_injected(fault);
+        }
+        missing.is_some()
+    }
+
+    fn send(&mut self, moment: Moment, bytes: Bytes, part: Option<Part>) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.bytes += bytes.len() as u64;
+        let timed = self.clock.unit(moment, part, Cue::Send(bytes));
+        self.push(timed);
+    }
+
+    fn fire_before(&mut self, part: Option<Part>) {
+        match part {
+            Some(Part::ToolCall) if !self.seen.tool_call => {
+                self.seen.tool_call = true;
+                self.fire(&Place::Before(Part::ToolCall));
+            }
+            Some(Part::Content) if !self.seen.token => {
+                self.seen.token = true;
+                self.fire(&Place::Before(Part::Content));
+            }
+            Some(Part::Terminator) if !self.seen.terminator => {
+                self.seen.terminator = true;
+                self.fire(&Place::Before(Part::Terminator));
+            }
+            _ => {}
+        }
+    }
+
+    /// Has every waiting fault act whose place is reached.
+    fn fire(&mut self, place: &Place) {
+        let reached: Vec<usize> = self
+            .waiting()
+            .filter(|(_, kind)| {
+                position(kind).is_some_and(|position| self.is_reached(position, place))
+            })
+            .map(|(fault, _)| fault)
+            .collect();
+        for fault in reached {
+            if !self.is_over
+                && let Some(effect) = self.effects.get_mut(fault)
+            {
+                effect.has_acted = true;
+                let kind = effect.kind.clone();
+                self.act(fault, &kind);
+            }
+        }
+    }
+
+    fn is_reached(&self, position: &Position, place: &Place) -> bool {
+        match (position, place) {
+            (Position::BeforeHead, Place::BeforeHead) | (Position::End, Place::End) => true,
+            // What was not reached before the end is not reached.
+            (_, Place::BeforeHead | Place::End) => false,
+            (Position::Head, Place::After { .. }) => true,
+            (Position::Events(count), Place::After { events, .. }) => events >= count,
+            (Position::Bytes(count), Place::After { bytes, .. }) => *bytes >= count.0,
+            (Position::Time(span), Place::Time(now)) => {
+                self.head_at.is_some_and(|head| *now >= head + span.0)
+            }
+            (Position::FirstToolCall, Place::Before(part)) => *part == Part::ToolCall,
+            (Position::FirstToken, Place::Before(part)) => *part == Part::Content,
+            (Position::BeforeTerminator, Place::Before(part)) => *part == Part::Terminator,
+            _ => false,
+        }
+    }
+
+    fn act(&mut self, fault: usize, kind: &Kind) {
+        match kind {
+            Kind::Stall {
+                time,
+                keepalive,
+                every,
+                ..
+            } => {
+                let noise = self.noise(*keepalive).map(|bytes| (bytes, every.0));
+                self.say(
+                    fault,
+                    Cue::Hold(Silence {
+                        time: time.map(|time| time.0),
+                        noise,
+                    }),
+                );
+            }
+            Kind::HoldOpen(time) => {
+                self.say(
+                    fault,
+                    Cue::Hold(Silence {
+                        time: time.map(|time| time.0),
+                        noise: None,
+                    }),
+                );
+            }
+            Kind::Cut { how, .. } => {
+                let cut = cut_of(*how);
+                self.last(fault, cut);
+            }
+            Kind::ErrorEvent { error, then, .. } => {
+                let frame = Bytes::from(format!(
+                    "data: {{\"error\":{{\"type\":\"{error:?}\"}}}}\n\n"
+                ));
+                self.say(fault, Cue::Send(frame));
+                match then {
+                    Then::Continue => {}
+                    Then::End => self.last(fault, Cue::End(Ending::Complete)),
+                    Then::Close => self.last(fault, Cue::Cut(Cut::Close)),
+                }
+            }
+            Kind::MalformedChunk { .. } => {
+                self.last(
+                    fault,
+                    Cue::Cut(Cut::Garbage(Bytes::from_static(MALFORMED_CHUNK))),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// What hides a silence, if this dialect has it.
+    fn noise(&self, keepalive: KeepAlive) -> Option<Bytes> {
+        match keepalive {
+            KeepAlive::None => None,
+            KeepAlive::Comment | KeepAlive::Ping => Some(Bytes::from_static(b": keep-alive\n\n")),
+        }
+    }
+
+    fn say(&mut self, fault: usize, cue: Cue) {
+        self.push(Timed {
+            due: None,
+            natural: None,
+            fault: Some(fault),
+            cue,
+        });
+    }
+
+    fn last(&mut self, fault: usize, cue: Cue) {
+        self.say(fault, cue);
+        self.is_over = true;
+    }
+
+    fn next_byte_position(&self) -> Option<u64> {
+        self.waiting()
+            .filter_map(|(_, kind)| match position(kind)? {
+                Position::Bytes(size) => Some(size.0),
+                _ => None,
+            })
+            .min()
+    }
+
+    /// The faults whose place has not come yet.
+    fn waiting(&self) -> impl Iterator<Item = (usize, &Kind)> {
+        self.effects
+            .iter()
+            .enumerate()
+            .filter(|(_, effect)| effect.fate == Fate::Waiting && !effect.has_acted)
+            .map(|(fault, effect)| (fault, &effect.kind))
+    }
+}
+
+/// Where a fault acts, if it waits for a place.
+fn position(kind: &Kind) -> Option<&Position> {
+    match kind {
+        Kind::Stall { after, .. }
+        | Kind::ErrorEvent { after, .. }
+        | Kind::MalformedChunk { after } => Some(after),
+        Kind::Cut {
+            how: How::MissingTerminator,
+            ..
+        } => None,
+        Kind::Cut { after, .. } => Some(after),
+        Kind::HoldOpen(_) => Some(&Position::End),
+        _ => None,
+    }
+}
+
+fn cut_of(how: How) -> Cue {
+    Cue::Cut(match how {
+        How::CleanEnd | How::MissingTerminator => return Cue::End(Ending::Complete),
+        How::MissingLastChunk => Cut::Close,
+        How::CloseFramed | How::ShortBody => Cut::Fin,
+        How::Reset => Cut::Reset,
+        How::H2Reset(code) => Cut::H2Reset(code),
+        How::GoAway(code) => Cut::GoAway(code),
+    })
+}
+
+/// Whether a cue is not of the source's: it goes when its fault goes.
+fn is_made_up(cue: &Cue) -> bool {
+    match cue {
+        Cue::Hold(_) | Cue::Cut(_) | Cue::End(_) => true,
+        Cue::Head(..) | Cue::Send(_) | Cue::Trailers(_) => false,
+    }
+}
+
+/// The size of a chunk, in letters that are no digits.
+const MALFORMED_CHUNK: &[u8] = b"ZZ\r\nnot a chunk\r\n";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! When each cue is due, with the faults on time at work.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::{Armed, Moment};
+use crate::cue::{Cue, Timed};
+use crate::dialect::Part;
+use crate::fault::distribution::Distribution;
+use crate::fault::kind::{Basis, Kind};
+
+/// The faults on time of one exchange.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    delays: Vec<Delay>,
+    gap: Option<Gap>,
+    /// How much later everything is, in µs.
+    offset: i64,
+    /// Whose doing the offset is.
+    by: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Delay {
+    fault: usize,
+    time: Duration,
+    place: DelayPlace,
+    /// What it added to the offset, in µs.
+    added: i64,
+    is_over: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DelayPlace {
+    Head(Basis),
+    FirstToken,
+}
+
+/// A time between two events.
+#[derive(Debug)]
+struct Gap {
+    fault: usize,
+    each: Distribution,
+    /// Between a gap and the one before it. `0 <= correlation < 1`
+    correlation: f64,
+    chance: ChaCha8Rng,
+    last_gap: Option<Duration>,
+    /// When the last event was due.
+    last_due: Option<Duration>,
+}
+
+impl Gap {
+    fn next(&mut self) -> Duration {
+        let fresh = self.each.sample(&mut self.chance);
+        let gap = match self.last_gap {
+            Some(last) if self.correlation > 0.0 => {
+                last.mul_f64(self.correlation) + fresh.mul_f64(1.0 - self.correlation)
+            }
+            _ => fresh,
+        };
+        self.last_gap = Some(gap);
+        gap
+    }
+}
+
+impl Clock {
+    pub(super) fn new(armed: &[Armed]) -> Self {
+        let mut clock = Self::default();
+        for (fault, armed) in armed.iter().enumerate() {
+            let mut chance = armed.chance.clone();
+            let mut delay = |times: &Distribution, place| Delay {
+                fault,
+                time: times.sample(&mut chance),
+                place,
+                added: 0,
+                is_over: false,
+            };
+            match &armed.kind {
+                Kind::Latency { time, basis } => {
+                    clock.delays.push(delay(time, DelayPlace::Head(*basis)))
+                }
+                Kind::FirstToken(time) => clock.delays.push(delay(time, DelayPlace::FirstToken)),
+                Kind::Gap { each, correlation } => {
+                    clock.gap = Some(Gap {
+                        fault,
+                        each: each.clone(),
+                        correlation: *correlation,
+                        chance: armed.chance.clone(),
+                        last_gap: None,
+                        last_due: None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        clock
+    }
+
+    /// The head, which came or is due at this moment.
+    pub(super) fn head(&mut self, moment: Moment, cue: Cue) -> Timed {
+        for delay in &mut self.delays {
+            if let DelayPlace::Head(basis) = delay.place {
+                let at = micros(moment.at) + self.offset;
+                delay.added = match basis {
+                    Basis::Add => micros(delay.time),
+                    Basis::Total => (micros(delay.time) - at).max(0),
+                    Basis::Replace => micros(delay.time) - at,
+                };
+                delay.is_over = true;
+                self.offset += delay.added;
+                self.by = Some(delay.fault);
+            }
+        }
+        self.timed(moment, cue)
+    }
+
+    /// A piece of the body.
+    pub(super) fn unit(&mut self, moment: Moment, part: Option<Part>, cue: Cue) -> Timed {
+        if part == Some(Part::Content) {
+            for delay in &mut self.delays {
+                if delay.place == DelayPlace::FirstToken && !delay.is_over {
+                    delay.added = micros(delay.time);
+                    delay.is_over = true;
+                    self.offset += delay.added;
+                    self.by = Some(delay.fault);
+                }
+            }
+        }
+        let mut timed = self.timed(moment, cue);
+        if let Some(gap) = &mut self.gap
+            && part.is_some()
+        {
+            let at = timed.due.unwrap_or(moment.at);
+            let due = match gap.last_due {
+                // On absolute deadlines: what one write was late does not move the next.
+                Some(last) => at.max(last + gap.next()),
+                None => at,
+            };
+            gap.last_due = Some(due);
+            if due > at {
+                timed.due = Some(due);
+                timed.fault = Some(gap.fault);
+            }
+        }
+        timed
+    }
+
+    /// When what came or is due at this moment is sent.
+    pub(super) fn when(&self, moment: Moment) -> Duration {
+        self.moved(moment.at)
+    }
+
+    pub(super) fn lift(&mut self, fault: usize) {
+        for delay in self.delays.iter_mut().filter(|delay| delay.fault == fault) {
+            self.offset -= std::mem::take(&mut delay.added);
+            delay.is_over = true;
+        }
+        if self.by == Some(fault) {
+            self.by = self
+                .delays
+                .iter()
+                .rev()
+                .find(|delay| delay.added != 0)
+                .map(|delay| delay.fault);
+        }
+        self.gap = self.gap.take().filter(|gap| gap.fault != fault);
+    }
+
+    fn timed(&self, moment: Moment, cue: Cue) -> Timed {
+        let natural = moment.due();
+        if self.offset == 0 {
+            return Timed {
+                due: natural,
+                natural,
+                fault: None,
+                cue,
+            };
+        }
+        Timed {
+            due: Some(self.moved(moment.at)),
+            natural,
+            fault: self.by,
+            cue,
+        }
+    }
+
+    fn moved(&self, at: Duration) -> Duration {
+        let moved = micros(at).saturating_add(self.offset).max(0);
+        Duration::from_micros(moved.unsigned_abs())
+    }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX / 4)
+}

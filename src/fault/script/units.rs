@@ -1,0 +1,110 @@
+//! The units in which faults see a body: events where they need them, otherwise pieces as they came.
+
+use bytes::Bytes;
+
+use crate::dialect::{Dialect, Part};
+use crate::encoding::Decoder;
+use crate::frames::sse::{SseEvent, SseSplitter};
+use crate::message::ResponseHead;
+
+/// A piece of a body that faults count and change as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// As they came, or decoded.
+    pub(super) bytes: Bytes,
+    /// What it is about, if it is a whole event.
+    pub(super) part: Option<Part>,
+    /// Whether it counts as an event.
+    pub(super) is_event: bool,
+}
+
+/// The body is not what its encoding claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BrokenEncoding;
+
+/// Takes a body apart.
+#[derive(Debug)]
+pub(super) struct Units {
+    events: Option<SseSplitter>,
+    dialect: Dialect,
+    decoder: Option<Decoder>,
+}
+
+impl Units {
+    /// For the body that follows this head. `content-encoding` must be gone from what the client gets where it is decoded.
+    pub(super) fn new(
+        head: &ResponseHead,
+        dialect: Dialect,
+        needs_events: bool,
+        encoding: Option<&str>,
+    ) -> Self {
+        let is_stream = head.media_type().as_deref() == Some("text/event-stream");
+        Self {
+            events: (needs_events && is_stream).then(|| SseSplitter::new(MAX_EVENT)),
+            dialect,
+            decoder: encoding.and_then(|encoding| Decoder::new(encoding, usize::MAX).ok()),
+        }
+    }
+
+    /// What can be told apart now.
+    ///
+    /// # Errors
+    /// If the body is not what its encoding claims.
+    pub(super) fn push(&mut self, bytes: Bytes) -> Result<Vec<Unit>, BrokenEncoding> {
+        let bytes = match &mut self.decoder {
+            Some(decoder) => decoder.push(&bytes).map_err(|_| BrokenEncoding)?.into(),
+            None => bytes,
+        };
+        Ok(self.split(bytes))
+    }
+
+    /// What was held.
+    ///
+    /// # Errors
+    /// If the encoding ends too early.
+    pub(super) fn finish(&mut self) -> Result<Vec<Unit>, BrokenEncoding> {
+        let mut units = match self.decoder.take() {
+            Some(decoder) => {
+                let rest = decoder.finish().map_err(|_| BrokenEncoding)?;
+                self.split(rest.into())
+            }
+            None => Vec::new(),
+        };
+        if let Some(frame) = self.events.as_mut().and_then(SseSplitter::finish) {
+            units.push(Unit {
+                bytes: frame.bytes,
+                part: None,
+                is_event: false,
+            });
+        }
+        Ok(units)
+    }
+
+    fn split(&mut self, bytes: Bytes) -> Vec<Unit> {
+        match &mut self.events {
+            Some(splitter) => splitter
+                .push(&bytes)
+                .into_iter()
+                .map(|frame| {
+                    let part = frame
+                        .is_complete
+                        .then(|| self.dialect.meaning(&SseEvent::parse(&frame.bytes)).part);
+                    Unit {
+                        part,
+                        is_event: part.is_some_and(|part| part != Part::KeepAlive),
+                        bytes: frame.bytes,
+                    }
+                })
+                .collect(),
+            None if bytes.is_empty() => Vec::new(),
+            None => vec![Unit {
+                bytes,
+                part: None,
+                is_event: true,
+            }],
+        }
+    }
+}
+
+/// An event larger than this passes in pieces that no fault sees as one.
+const MAX_EVENT: usize = 1024 * 1024;

@@ -1,0 +1,473 @@
+//! What stands between the source and the client: faults, then the writing of what is due.
+//!
+//! Without faults a step goes straight to the client.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::{Client, Left, Outcome, Tally};
+use crate::board::Watch;
+use crate::cue::{Cue, Cut, Drip, Silence, Timed};
+use crate::fault::script::{Moment, Script};
+use crate::message::{Ending, Headers};
+use crate::source::{Source, Step, What};
+
+/// What an answer passes on its way. Nothing by default.
+#[derive(Debug, Default)]
+pub struct Stages {
+    /// What is done to it on purpose.
+    pub faults: Option<Faults>,
+}
+
+/// The faults of one exchange: what they do, and whether they still may.
+#[derive(Debug)]
+pub struct Faults {
+    /// What they do.
+    pub script: Script,
+    /// Whether they still may.
+    pub watch: Watch,
+}
+
+/// Where an answer is on its way.
+pub(super) struct Line<'a> {
+    stages: &'a mut Stages,
+    request_end: Instant,
+    /// Without faults: the step that waits for its time.
+    waiting: VecDeque<Timed>,
+    doing: Option<Doing>,
+    /// Dropped when all of a chunk was written, so that the source reads on.
+    room: Option<OwnedSemaphorePermit>,
+    /// When the next piece of the request may be read.
+    gate: Option<Instant>,
+}
+
+/// What takes its time.
+enum Doing {
+    Silence {
+        until: Option<Instant>,
+        noise: Option<Noise>,
+        fault: Option<usize>,
+    },
+    Drip {
+        drip: Drip,
+        next: Instant,
+        fault: Option<usize>,
+    },
+}
+
+/// What is sent in a silence.
+struct Noise {
+    bytes: Bytes,
+    every: Duration,
+    next: Instant,
+}
+
+impl Doing {
+    fn fault(&self) -> Option<usize> {
+        match self {
+            Self::Silence { fault, .. } | Self::Drip { fault, .. } => *fault,
+        }
+    }
+
+    /// When there is something to do; never, for an endless silence without noise.
+    fn due(&self) -> Instant {
+        match self {
+            Self::Silence { until, noise, .. } => {
+                let noise = noise.as_ref().map(|noise| noise.next);
+                until
+                    .iter()
+                    .chain(&noise)
+                    .min()
+                    .copied()
+                    .unwrap_or_else(|| Instant::now() + FAR)
+            }
+            Self::Drip { next, .. } => *next,
+        }
+    }
+}
+
+/// How one step went: the outcome, if it was the last.
+type Went = Result<Option<Outcome>, Left>;
+
+impl<'a> Line<'a> {
+    pub(super) fn new(stages: &'a mut Stages, request_end: Instant) -> Self {
+        Self {
+            stages,
+            request_end,
+            waiting: VecDeque::new(),
+            doing: None,
+            room: None,
+            gate: None,
+        }
+    }
+
+    pub(super) fn set_request_end(&mut self, request_end: Instant) {
+        self.request_end = request_end;
+    }
+
+    /// When there is something to do; `Some(None)`: at once.
+    pub(super) fn next(&mut self) -> Option<Option<Instant>> {
+        if let Some(doing) = &self.doing {
+            return Some(Some(doing.due()));
+        }
+        let now = self.now();
+        let front = match &mut self.stages.faults {
+            Some(faults) => faults.script.next(now),
+            None => self.waiting.front(),
+        };
+        let due = front.map(|timed| timed.due);
+        if due.is_none() {
+            self.room = None;
+        }
+        due.map(|due| due.map(|due| self.moment(due)))
+    }
+
+    /// Whether nothing of the source matters any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.stages
+            .faults
+            .as_ref()
+            .is_some_and(|faults| faults.script.is_over())
+    }
+
+    /// Takes what the source says.
+    pub(super) async fn take<C: Client>(
+        &mut self,
+        step: Step,
+        client: &mut C,
+        source: &Source,
+        marks: &Headers,
+        tally: &mut Tally,
+    ) -> Went {
+        let what = match step.what {
+            What::Interim(head) => return client.interim(&head).await.map(|()| None),
+            What::Failed(error) => return Ok(Some(Outcome::NoAnswer(error))),
+            What::Unreadable(reason) => {
+                client.cut(Cut::Close).await;
+                return Ok(Some(Outcome::SourceFailed(reason)));
+            }
+            what => what,
+        };
+        let due = step
+            .due
+            .map(|due| due.saturating_duration_since(self.request_end));
+        let moment = Moment {
+            at: due.unwrap_or_else(|| {
+                step.came
+                    .unwrap_or_else(Instant::now)
+                    .saturating_duration_since(self.request_end)
+            }),
+            is_live: due.is_none(),
+        };
+        match &mut self.stages.faults {
+            Some(faults) => {
+                match what {
+                    What::Head(head) => faults.script.head(moment, head),
+                    What::Chunk(bytes, room) => {
+                        self.room = room;
+                        faults.script.chunk(moment, bytes);
+                    }
+                    What::End(ending) => faults.script.end(moment, ending),
+                    What::Interim(_) | What::Failed(_) | What::Unreadable(_) => {}
+                }
+                Ok(None)
+            }
+            None => {
+                let cue = match what {
+                    What::Head(head) => Cue::Head(head, None),
+                    What::Chunk(bytes, room) => {
+                        self.room = room;
+                        Cue::Send(bytes)
+                    }
+                    What::End(ending) => Cue::End(ending),
+                    What::Interim(_) | What::Failed(_) | What::Unreadable(_) => return Ok(None),
+                };
+                let timed = Timed {
+                    due,
+                    natural: due,
+                    fault: None,
+                    cue,
+                };
+                if due.is_some_and(|due| self.moment(due) > Instant::now()) {
+                    self.waiting.push_back(timed);
+                    return Ok(None);
+                }
+                self.carry_out(timed, client, source, marks, tally).await
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub(super) async fn play<C: Client>(
+        &mut self,
+        client: &mut C,
+        source: &Source,
+        marks: &Headers,
+        tally: &mut Tally,
+    ) -> Went {
+        if let Some(doing) = self.doing.take() {
+            return self.go_on(doing, client, tally).await.map(|()| None);
+        }
+        let timed = match &mut self.stages.faults {
+            Some(faults) => faults.script.take(),
+            None => self.waiting.pop_front(),
+        };
+        match timed {
+            Some(timed) => self.carry_out(timed, client, source, marks, tally).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn carry_out<C: Client>(
+        &mut self,
+        timed: Timed,
+        client: &mut C,
+        source: &Source,
+        marks: &Headers,
+        tally: &mut Tally,
+    ) -> Went {
+        let intended = timed.due.filter(|_| timed.due != timed.natural);
+        let outcome = match timed.cue {
+            Cue::Head(mut head, drip) => {
+                for (name, value) in marks.iter() {
+                    head.headers.push(name, value.clone());
+                }
+                tally.status = Some(head.status);
+                let drip = drip.filter(|_| client.hold_back());
+                client
+                    .head(&head, drip.is_none() && self.has_more(source))
+                    .await?;
+                tally.first_byte = Some(Instant::now().saturating_duration_since(self.request_end));
+                if let Some(drip) = drip {
+                    self.doing = Some(Doing::Drip {
+                        drip,
+                        next: Instant::now(),
+                        fault: timed.fault,
+                    });
+                }
+                None
+            }
+            Cue::Send(bytes) => {
+                tally.bytes += bytes.len() as u64;
+                tally.chunks += 1;
+                client.write(bytes, self.has_more(source)).await?;
+                None
+            }
+            Cue::Hold(silence) => {
+                self.begin(silence, timed.fault);
+                None
+            }
+            Cue::Trailers(_) => None,
+            Cue::End(Ending::Complete) => {
+                client.end().await?;
+                Some(Outcome::Completed)
+            }
+            Cue::End(ending) => {
+                client
+                    .cut(if ending == Ending::Reset {
+                        Cut::Reset
+                    } else {
+                        Cut::Close
+                    })
+                    .await;
+                Some(Outcome::UpstreamFailed(ending))
+            }
+            Cue::Cut(cut) => {
+                client.cut(cut).await;
+                Some(Outcome::Cut)
+            }
+        };
+        if let (Some(intended), Some(fault)) = (intended, timed.fault) {
+            self.note(fault, self.moment(intended));
+        }
+        Ok(outcome)
+    }
+
+    fn begin(&mut self, silence: Silence, fault: Option<usize>) {
+        let now = Instant::now();
+        self.doing = Some(Doing::Silence {
+            until: silence.time.map(|time| now + time.min(FAR)),
+            noise: silence.noise.map(|(bytes, every)| {
+                let every = every.max(NOISE_EVERY_MIN);
+                Noise {
+                    bytes,
+                    every,
+                    next: now + every,
+                }
+            }),
+            fault,
+        });
+    }
+
+    async fn go_on<C: Client>(
+        &mut self,
+        doing: Doing,
+        client: &mut C,
+        tally: &mut Tally,
+    ) -> Result<(), Left> {
+        let now = Instant::now();
+        match doing {
+            Doing::Silence {
+                until: Some(until),
+                fault,
+                ..
+            } if until <= now + super::HALF_TICK => {
+                if let Some(fault) = fault {
+                    self.note(fault, until);
+                    self.release(fault);
+                }
+            }
+            Doing::Silence {
+                until,
+                mut noise,
+                fault,
+            } => {
+                if let Some(noise) = &mut noise
+                    && noise.next <= now + super::HALF_TICK
+                {
+                    tally.bytes += noise.bytes.len() as u64;
+                    tally.chunks += 1;
+                    client.write(noise.bytes.clone(), false).await?;
+                    noise.next += noise.every;
+                }
+                self.doing = Some(Doing::Silence {
+                    until,
+                    noise,
+                    fault,
+                });
+            }
+            Doing::Drip { drip, next, fault } => {
+                if let Some(fault) = fault {
+                    self.note(fault, next);
+                }
+                if client.let_out(drip.bytes).await? {
+                    fault.into_iter().for_each(|fault| self.release(fault));
+                } else {
+                    self.doing = Some(Doing::Drip {
+                        drip,
+                        next: next + drip.every,
+                        fault,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When a fault acts though the source is silent.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let faults = self.stages.faults.as_ref()?;
+        faults
+            .script
+            .deadline()
+            .map(|deadline| self.moment(deadline))
+    }
+
+    /// It is late enough for what acts at a time.
+    pub(super) fn tick(&mut self) {
+        let now = self.now() + super::HALF_TICK;
+        if let Some(faults) = &mut self.stages.faults {
+            faults.script.tick(now);
+        }
+    }
+
+    /// Resolves when a fault may have been switched off.
+    pub(super) async fn turned(&mut self) {
+        match &mut self.stages.faults {
+            Some(faults) => faults.watch.turned().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends what was switched off.
+    pub(super) async fn lift<C: Client>(&mut self, client: &mut C) -> Went {
+        let Some(faults) = &mut self.stages.faults else {
+            return Ok(None);
+        };
+        for fault in faults.watch.lifted() {
+            faults.script.lift(fault);
+            faults.watch.release(fault);
+            if self.doing.as_ref().and_then(Doing::fault) == Some(fault) {
+                if let Some(Doing::Drip { .. }) = self.doing.take() {
+                    client.let_out(usize::MAX).await?;
+                }
+            }
+        }
+        if faults.script.upload_rate().is_none() {
+            self.gate = None;
+        }
+        Ok(None)
+    }
+
+    /// When the next piece of the request may be read, if it may not be read now.
+    pub(super) fn gate(&self) -> Option<Instant> {
+        self.gate
+    }
+
+    pub(super) fn open_gate(&mut self) {
+        self.gate = None;
+    }
+
+    /// So much of the request was read.
+    pub(super) fn close_gate(&mut self, bytes: usize) {
+        if let Some(faults) = &mut self.stages.faults
+            && let Some((fault, rate)) = faults.script.upload_rate()
+        {
+            faults.script.mark_injected(fault);
+            let time = Duration::from_secs(1).mul_f64(bytes as f64 / rate.max(1) as f64);
+            self.gate = Some(Instant::now() + time.min(FAR));
+        }
+    }
+
+    /// Whether a write follows at once, so that both may leave together.
+    fn has_more(&mut self, source: &Source) -> bool {
+        let (now, request_end) = (self.now(), self.request_end);
+        match &mut self.stages.faults {
+            Some(faults) => match faults.script.next(now) {
+                Some(timed) => {
+                    !matches!(timed.cue, Cue::Hold(_) | Cue::Cut(_))
+                        && timed.due.is_none_or(|due| due <= now)
+                }
+                None => !faults.script.is_over() && source.is_ready(request_end),
+            },
+            None => source.is_ready(request_end),
+        }
+    }
+
+    fn note(&self, fault: usize, intended: Instant) {
+        if let Some(faults) = &self.stages.faults {
+            let now = Instant::now();
+            let late = now.saturating_duration_since(intended).as_micros();
+            let early = intended.saturating_duration_since(now).as_micros();
+            let error =
+                i64::try_from(late).unwrap_or(i64::MAX) - i64::try_from(early).unwrap_or(i64::MAX);
+            faults.watch.timed(fault, error);
+        }
+    }
+
+    fn release(&mut self, fault: usize) {
+        if let Some(faults) = &mut self.stages.faults {
+            faults.watch.release(fault);
+        }
+    }
+
+    fn now(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.request_end)
+    }
+
+    fn moment(&self, after: Duration) -> Instant {
+        self.request_end
+            .checked_add(after)
+            .unwrap_or_else(|| self.request_end + FAR)
+    }
+}
+
+/// Later than anyone waits, and still a moment: 30 years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// Noise more often than this is no silence any more.
+const NOISE_EVERY_MIN: Duration = Duration::from_millis(1);
