@@ -1,4 +1,5 @@
-//! The one thing that changes while the proxy runs: the plan, the cassette, and where each sequence stands.
+//! The one thing that changes while the proxy runs: the plan, the cassette, where each sequence stands, and the
+//! live side of faults.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use lru::LruCache;
 
+use crate::board::Board;
 use crate::cassette::Cassette;
 use crate::client::ClientId;
 use crate::key::Key;
@@ -17,6 +19,7 @@ pub struct State {
     plan: ArcSwap<Plan>,
     cassette: Option<Cassette>,
     positions: Mutex<LruCache<Place, usize>>,
+    board: Arc<Board>,
 }
 
 /// Whose sequence it is.
@@ -29,6 +32,7 @@ impl State {
             plan: ArcSwap::from_pointee(plan),
             cassette,
             positions: Mutex::new(LruCache::new(POSITIONS_MAX)),
+            board: Arc::new(Board::new()),
         }
     }
 
@@ -40,6 +44,11 @@ impl State {
     /// The cassette that the routes share.
     pub fn cassette(&self) -> Option<&Cassette> {
         self.cassette.as_ref()
+    }
+
+    /// The live side of the fault rules.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// The position of the next answer in a sequence of `len`, and moves on. `None` if it is exhausted and exhausted
