@@ -315,7 +315,7 @@ impl<'a> Line<'a> {
                 until: Some(until),
                 fault,
                 ..
-            } if until <= now + super::HALF_TICK => {
+            } if until <= now + super::EARLY => {
                 if let Some(fault) = fault {
                     self.note(fault, until);
                     self.release(fault);
@@ -327,7 +327,7 @@ impl<'a> Line<'a> {
                 fault,
             } => {
                 if let Some(noise) = &mut noise
-                    && noise.next <= now + super::HALF_TICK
+                    && noise.next <= now + super::EARLY
                 {
                     tally.bytes += noise.bytes.len() as u64;
                     tally.chunks += 1;
@@ -369,7 +369,7 @@ impl<'a> Line<'a> {
 
     /// It is late enough for what acts at a time.
     pub(super) fn tick(&mut self) {
-        let now = self.now() + super::HALF_TICK;
+        let now = self.now() + super::EARLY;
         if let Some(faults) = &mut self.stages.faults {
             faults.script.tick(now);
         }
