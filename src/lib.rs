@@ -40,6 +40,8 @@ pub mod synth;
 pub mod cassette;
 
 // Floor 4: decisions.
+pub mod link;
+
 pub mod config;
 pub mod limits;
 
@@ -49,7 +51,10 @@ pub mod state;
 
 // Floor 5: flow.
 pub mod call;
+mod socket;
+
 pub mod conn;
+mod dial;
 mod resolve;
 mod wire;
 

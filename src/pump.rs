@@ -30,6 +30,9 @@ pub trait Client: Send {
     /// Sends a piece of the body, as one chunk. `more` as above.
     fn write(&mut self, bytes: Bytes, more: bool) -> impl Future<Output = Result<(), Left>> + Send;
 
+    /// Sends header lines after the body, if the client's protocol can carry them; [`Self::end`] follows.
+    fn trailers(&mut self, trailers: &Headers) -> impl Future<Output = Result<(), Left>> + Send;
+
     /// Ends the answer as its framing demands.
     fn end(&mut self) -> impl Future<Output = Result<(), Left>> + Send;
 
@@ -206,6 +209,7 @@ async fn apply<C: Client>(
             tally.chunks += 1;
             client.write(bytes, source.is_ready(request_end)).await?;
         }
+        What::Trailers(trailers) => client.trailers(&trailers).await?,
         What::End(Ending::Complete) => {
             client.end().await?;
             return Ok(Some(Outcome::Completed));

@@ -26,6 +26,8 @@ pub struct Upstreams {
 /// A call under way. Dropping it ends the call, unless it was [told to go on](Self::leave).
 pub struct Exchange {
     said: mpsc::UnboundedReceiver<Said>,
+    /// Whether all was said but the end.
+    is_whole: bool,
     body: Option<mpsc::Sender<Piece>>,
     drains: Arc<AtomicBool>,
 }
@@ -33,12 +35,21 @@ pub struct Exchange {
 impl Exchange {
     /// What the upstream says next. `None` after an end or a failure. Cancel-safe.
     pub async fn next(&mut self) -> Option<Said> {
-        self.said.recv().await
+        if std::mem::take(&mut self.is_whole) {
+            return Some(Said::End(Ending::Complete));
+        }
+        match self.said.recv().await {
+            Some(Said::Whole(head)) => {
+                self.is_whole = true;
+                Some(Said::Head(head))
+            }
+            said => said,
+        }
     }
 
     /// Whether [`Self::next`] would return at once.
     pub fn is_ready(&self) -> bool {
-        !self.said.is_empty()
+        self.is_whole || !self.said.is_empty()
     }
 
     /// Where the pieces of the request's body go. `None` if it was asked for before.
@@ -64,7 +75,7 @@ impl Upstreams {
     }
 
     /// The connections themselves, for what is not one request and one answer.
-    pub(crate) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
@@ -90,6 +101,7 @@ impl Upstreams {
         self.calls.spawn(reader.run());
         Exchange {
             said,
+            is_whole: false,
             body: Some(body),
             drains,
         }
@@ -108,6 +120,7 @@ impl Upstreams {
         self.calls.spawn(resume(http, head, up, ahead, idle));
         Exchange {
             said,
+            is_whole: false,
             body: None,
             drains: Arc::default(),
         }
@@ -151,6 +164,7 @@ impl Upstreams {
         });
         Exchange {
             said,
+            is_whole: false,
             body: None,
             drains,
         }
