@@ -4,5 +4,7 @@
 
 mod examples;
 mod flow;
+mod h2peer;
+mod http2_up;
 mod stage;
 mod tidy;
