@@ -105,9 +105,14 @@ fn no_protocol() -> String {
         .to_owned()
 }
 
-/// A name out of a certificate, which may be anything.
+/// A name out of a certificate, which may be anything; rustls says `DnsName("a.test")`.
 fn shown(name: &str) -> String {
-    name.chars()
+    let bare = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'))
+        .unwrap_or(name);
+    bare.trim_matches('"')
+        .chars()
         .take(MAX_NAME)
         .map(|char| if char.is_control() { '?' } else { char })
         .collect()

@@ -8,3 +8,4 @@ mod h2peer;
 mod http2_up;
 mod stage;
 mod tidy;
+mod tls_up;
