@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::message::{Chunk, Ending, RequestHead, ResponseHead};
+use crate::link::Link;
+use crate::message::{Chunk, Ending, Headers, RequestHead, ResponseHead};
 use crate::origin::Origin;
 use crate::plan::{CallTimeouts, Drain};
 
@@ -32,6 +33,8 @@ impl BodyLength {
 pub struct Call {
     /// Where to.
     pub origin: Arc<Origin>,
+    /// How it is spoken with.
+    pub link: Arc<Link>,
     /// As it goes out, `Host` included; framing headers are added by [`Call::body`].
     pub head: RequestHead,
     /// How the body is framed.
@@ -52,15 +55,20 @@ pub enum Piece {
     End,
 }
 
-/// What an upstream says, in order: any number of interim heads, then a head, chunks and an end, or a failure.
+/// What an upstream says, in order: any number of interim heads, then a head, chunks,
+/// at most once trailers, and an end; or a failure.
 #[derive(Debug)]
 pub enum Said {
     /// A head with a status from 100 to 199.
     Interim(ResponseHead),
     /// The head of the answer.
     Head(ResponseHead),
+    /// The head of an answer that is complete with it; no end is said.
+    Whole(ResponseHead),
     /// Some of its body. Dropping the permit makes room for the reader to go on.
     Chunk(Chunk, Option<OwnedSemaphorePermit>),
+    /// Header lines after the body.
+    Trailers(Headers),
     /// The answer is over, one way or another.
     End(Ending),
     /// There was no answer.
@@ -106,6 +114,24 @@ pub enum UpstreamError {
         /// The upstream.
         origin: String,
     },
+    /// HTTP/2: the stream of the request was reset before the head of the answer.
+    #[error("{origin} reset the stream of the request before it answered ({code})")]
+    StreamReset {
+        /// The upstream.
+        origin: String,
+        /// The name of the error, as in RFC 9113.
+        code: String,
+    },
+    /// What came is not HTTP/2, or not as it should be.
+    #[error(
+        "{origin} does not speak HTTP/2 as it should: {reason}; `http = \"1.1\"` speaks HTTP/1.1 with it"
+    )]
+    NotHttp2 {
+        /// The upstream.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// No head in time.
     #[error("{origin} did not begin to answer within {after:?} (`timeouts.first_byte`)")]
     FirstByteTimedOut {
@@ -128,7 +154,7 @@ pub enum UpstreamError {
         /// The upstream.
         origin: String,
     },
-    /// The request can't be written as HTTP/1.1.
+    /// The request can't be written as HTTP.
     #[error("the request can't be sent to {origin}: {reason}")]
     Unsendable {
         /// The upstream.
@@ -149,6 +175,8 @@ impl UpstreamError {
             | Self::Connect { .. }
             | Self::Closed { .. }
             | Self::Reset { .. }
+            | Self::StreamReset { .. }
+            | Self::NotHttp2 { .. }
             | Self::Malformed { .. }
             | Self::Unsendable { .. } => false,
         }

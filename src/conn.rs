@@ -18,12 +18,14 @@ use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
+
+use crate::socket::Socket;
 
 /// What an exchange says to the connection that carries it. Shared, lock-free.
 #[derive(Debug, Default)]
@@ -170,7 +172,7 @@ pub struct Conn {
 
 enum Transport {
     Accepted(TcpStream),
-    Upstream(Stream),
+    Upstream(Socket),
 }
 
 impl Conn {
@@ -202,8 +204,8 @@ impl Conn {
         })
     }
 
-    /// A connection that we opened; `stream` comes from pingora's pool and can go back there by [`Conn::release`].
-    pub fn upstream(stream: Stream) -> Self {
+    /// A connection that we opened; [`Conn::release`] gives it back.
+    pub(crate) fn upstream(stream: Socket) -> Self {
         let ctl = Arc::new(ConnCtl::default());
         ctl.forgive_writes(true);
         Self {
@@ -224,15 +226,12 @@ impl Conn {
     }
 
     /// The upstream connection within, if everything was written and it still works.
-    pub fn release(mut self) -> Option<Stream> {
+    pub(crate) fn release(mut self) -> Option<Socket> {
         if self.is_broken || !self.pending.is_empty() {
             return None;
         }
-        match std::mem::replace(
-            &mut self.transport,
-            Transport::Upstream(Box::new(io::Cursor::new(Vec::new()))),
-        ) {
-            Transport::Upstream(stream) => Some(stream),
+        match &mut self.transport {
+            Transport::Upstream(stream) => Some(stream.take()),
             Transport::Accepted(_) => None,
         }
     }
@@ -411,12 +410,14 @@ impl AsyncWrite for Conn {
         }
         if self.forgives() {
             // Never waits: what is left goes on while the answer is read, so that neither way blocks the other.
-            if self.poll_drain(cx)?.is_pending() {
-                return Poll::Ready(Ok(()));
+            if self.poll_drain(cx)?.is_ready()
+                && let Poll::Ready(Err(_)) = self.poll_flush_transport(cx)
+            {
+                self.is_broken = true;
             }
-        } else {
-            ready!(self.poll_drain(cx))?;
+            return Poll::Ready(Ok(()));
         }
+        ready!(self.poll_drain(cx))?;
         self.poll_flush_transport(cx)
     }
 
@@ -530,24 +531,18 @@ impl UniqueID for Conn {
 
         match &self.transport {
             Transport::Accepted(tcp) => tcp.as_raw_fd(),
-            Transport::Upstream(stream) => stream.id(),
+            Transport::Upstream(stream) => stream.as_raw_fd(),
         }
     }
 }
 
 impl Ssl for Conn {
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        match &self.transport {
-            Transport::Accepted(_) => None,
-            Transport::Upstream(stream) => stream.get_ssl_digest(),
-        }
+        None
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        match &self.transport {
-            Transport::Accepted(_) => None,
-            Transport::Upstream(stream) => stream.selected_alpn_proto(),
-        }
+        None
     }
 }
 
@@ -570,7 +565,7 @@ impl GetSocketDigest for Conn {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         match &self.transport {
             Transport::Accepted(_) => self.socket_digest.clone(),
-            Transport::Upstream(stream) => stream.get_socket_digest(),
+            Transport::Upstream(_) => None,
         }
     }
 }

@@ -320,6 +320,7 @@ impl Exchange<'_> {
             Some(Target::Origin(origin)) => {
                 let call = Call {
                     origin: Arc::clone(origin),
+                    link: Arc::clone(&self.route.link),
                     head: self.route.outgoing(&self.incoming.head, origin),
                     body: self.incoming.body,
                     timeouts: self.plan.call_timeouts,

@@ -41,6 +41,8 @@ pub mod synth;
 pub mod cassette;
 
 // Floor 4: decisions.
+pub mod link;
+
 pub mod config;
 pub mod limits;
 
@@ -52,7 +54,10 @@ pub mod state;
 
 // Floor 5: flow.
 pub mod call;
+mod socket;
+
 pub mod conn;
+mod dial;
 mod resolve;
 mod wire;
 

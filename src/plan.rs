@@ -7,6 +7,7 @@ use crate::cassette::Keying;
 use crate::config::{Config, HeaderValue, HeaderValueError, RouteSettings, Secret, Upstream};
 use crate::key::{KeyError, KeyRules, OverLimit};
 use crate::limits::HeadLimits;
+use crate::link::{Link, LinkError, Verify};
 use crate::message::RequestHead;
 use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
 use crate::origin::Origin;
@@ -68,6 +69,8 @@ pub struct Route {
     pub on_miss: OnMiss,
     /// Where they go.
     pub target: Option<Target>,
+    /// How it is spoken with.
+    pub link: Arc<Link>,
     /// How the path changes on the way up.
     pub rewrite: Rewrite,
     /// Headers set on the way up, in place of those of the client.
@@ -113,6 +116,9 @@ pub enum PlanError {
     /// A header's value.
     #[error("route `{0}`: header `{1}`: {2}")]
     Header(String, String, #[source] HeaderValueError),
+    /// The TLS with an upstream.
+    #[error("route `{0}`: `tls.{key}`: {1}", key = .1.key)]
+    Link(String, #[source] LinkError),
     /// The rules for secrets.
     #[error("`redact`: {0}")]
     Redact(#[source] RedactError),
@@ -193,6 +199,27 @@ impl Plan {
             .any(|route| matches!(route.mode, Mode::Record | Mode::Replay))
     }
 
+    /// What is allowed, but better known to whoever runs it.
+    pub fn warnings(&self) -> Vec<String> {
+        let risk = |verify| match verify {
+            Verify::Full => None,
+            Verify::NoHostname => Some("its upstream's certificate may be for any name"),
+            Verify::DangerNone => Some(
+                "its upstream's certificate is not verified at all: anybody in between can read and change everything",
+            ),
+        };
+        self.routes
+            .iter()
+            .filter_map(|route| {
+                Some(format!(
+                    "route `{}`: {} (`tls.verify`)",
+                    route.name,
+                    risk(route.link.verify())?
+                ))
+            })
+            .collect()
+    }
+
     /// Whether any route may write recordings.
     pub fn records(&self) -> bool {
         self.routes.iter().any(|route| {
@@ -233,12 +260,15 @@ impl Route {
             Upstream::Fake => Target::Fake,
             Upstream::Url(origin) => Target::Origin(Arc::new(origin.clone())),
         });
+        let link = Link::compile(&settings.tls, settings.http, &config.folder)
+            .map_err(|error| PlanError::Link(name.clone(), error))?;
         Ok(Self {
             matches: CompiledMatch::compile(&settings.matches)
                 .map_err(|error| PlanError::Match(name.clone(), error))?,
             mode: settings.mode,
             on_miss: settings.on_miss(),
             target,
+            link: Arc::new(link),
             rewrite: settings.rewrite(),
             set_headers,
             remove_headers: settings.remove_headers.clone(),

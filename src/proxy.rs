@@ -331,6 +331,11 @@ impl Client for Http1Client<'_> {
         Ok(is_out)
     }
 
+    /// Pingora does not write trailers of HTTP/1.1 (0.9.1), so they end here.
+    async fn trailers(&mut self, _: &Headers) -> Result<(), Left> {
+        Ok(())
+    }
+
     async fn end(&mut self) -> Result<(), Left> {
         self.ctl.cork(false);
         match self.session.finish_body().await {

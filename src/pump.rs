@@ -43,6 +43,9 @@ pub trait Client: Send {
     /// Has the next head stay back until it is [let out](Self::let_out), if the client's protocol allows that.
     fn hold_back(&mut self) -> bool;
 
+    /// Sends header lines after the body, if the client's protocol can carry them; [`Self::end`] follows.
+    fn trailers(&mut self, trailers: &Headers) -> impl Future<Output = Result<(), Left>> + Send;
+
     /// Ends the answer as its framing demands.
     fn end(&mut self) -> impl Future<Output = Result<(), Left>> + Send;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::cassette::Ticket;
-use crate::message::{Chunk, Ending, ResponseHead};
+use crate::message::{Chunk, Ending, Headers, ResponseHead};
 
 /// One recording under way. Dropped without [`Recorder::finish`], it is discarded.
 pub struct Recorder {
@@ -41,6 +41,11 @@ impl Recorder {
         }
     }
 
+    /// What is spoken with the upstream, such as `h2`; `http/1.1` where nothing is said.
+    pub fn protocol(&mut self, protocol: &'static str) {
+        self.ticket.protocol(protocol);
+    }
+
     /// The head of the answer came, so long after the end of the request.
     pub fn head(&mut self, head: &ResponseHead, after: Duration) {
         self.ticket.head(head.clone(), after);
@@ -49,6 +54,11 @@ impl Recorder {
     /// A chunk of the answer came.
     pub fn chunk(&mut self, chunk: &Chunk) {
         self.ticket.chunk(chunk.clone());
+    }
+
+    /// Header lines came after the body.
+    pub fn trailers(&mut self, trailers: &Headers) {
+        self.ticket.trailers(trailers.clone());
     }
 
     /// To be awaited between two reads: a transfer that is faster than the disk is read at the disk's speed. What was read

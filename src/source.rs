@@ -11,10 +11,11 @@ use tokio::time::Instant;
 
 use crate::call::{Piece, Said, UpstreamError};
 use crate::cassette::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
-use crate::message::{Ending, ResponseHead};
+use crate::message::{Ending, Headers, ResponseHead};
 use crate::shape::pace::Pace;
 use crate::synth::Answer;
 use crate::upstream::Exchange;
+use crate::wire::frame_for_http1;
 
 /// The source of one answer.
 pub enum Source {
@@ -46,6 +47,8 @@ pub enum What {
     Head(ResponseHead),
     /// Send a piece of the body; dropping the permit lets the source read on.
     Chunk(Bytes, Option<OwnedSemaphorePermit>),
+    /// Send header lines after the body.
+    Trailers(Headers),
     /// End as the source ended.
     End(Ending),
     /// There is no answer.
@@ -75,6 +78,7 @@ pub struct Synth {
 enum Position {
     Head,
     Item(usize),
+    Trailers,
     Over,
 }
 
@@ -87,8 +91,9 @@ impl Source {
             Self::Upstream(exchange) => {
                 let what = match exchange.next().await {
                     Some(Said::Interim(head)) => What::Interim(head),
-                    Some(Said::Head(head)) => What::Head(head),
+                    Some(Said::Head(head) | Said::Whole(head)) => What::Head(head),
                     Some(Said::Chunk(chunk, permit)) => What::Chunk(chunk.bytes, permit),
+                    Some(Said::Trailers(trailers)) => What::Trailers(trailers),
                     Some(Said::End(ending)) => What::End(ending),
                     Some(Said::Failed(error)) => What::Failed(error),
                     // The reader ended without a word: it can only have been stopped with the whole process.
@@ -168,7 +173,7 @@ impl Replay {
         let after_head = match self.position {
             Position::Head => Duration::ZERO,
             Position::Item(index) => items.get(index).map_or_else(last, |item| item.at),
-            Position::Over => last(),
+            Position::Trailers | Position::Over => last(),
         };
         self.recording.head_after + after_head
     }
@@ -178,9 +183,17 @@ impl Replay {
         let what = match self.position {
             Position::Head => {
                 self.position = self.item_from(0);
-                What::Head(self.recording.head.clone())
+                let mut head = self.recording.head.clone();
+                if self.recording.protocol != "http/1.1" {
+                    frame_for_http1(&mut head, &self.recording.request.method);
+                }
+                What::Head(head)
             }
             Position::Item(index) => self.item(index),
+            Position::Trailers => {
+                self.position = Position::Over;
+                What::Trailers(self.recording.trailers.clone().unwrap_or_default())
+            }
             Position::Over => What::End(self.recording.ending),
         };
         Step {
@@ -197,7 +210,18 @@ impl Replay {
         let rest = self.recording.items.get(index..).unwrap_or_default();
         rest.iter()
             .position(|item| is_played(item) && !item.body.is_empty())
-            .map_or(Position::Over, |skipped| Position::Item(index + skipped))
+            .map_or_else(
+                || self.after_body(),
+                |skipped| Position::Item(index + skipped),
+            )
+    }
+
+    fn after_body(&self) -> Position {
+        if self.recording.trailers.is_some() {
+            Position::Trailers
+        } else {
+            Position::Over
+        }
     }
 
     fn item(&mut self, index: usize) -> What {
@@ -255,7 +279,7 @@ impl Synth {
         match self.position {
             Position::Head => Duration::ZERO,
             Position::Item(index) => chunks.get(index).map_or_else(last, |(at, _)| *at),
-            Position::Over => last(),
+            Position::Trailers | Position::Over => last(),
         }
     }
 
@@ -275,7 +299,7 @@ impl Synth {
                     What::End(Ending::Complete)
                 }
             }
-            Position::Over => What::End(Ending::Complete),
+            Position::Trailers | Position::Over => What::End(Ending::Complete),
         };
         Step {
             due,

@@ -18,6 +18,7 @@ use crate::message::{Headers, RequestHead};
 use crate::mode::Mode;
 use crate::origin::Origin;
 use crate::plan::{Plan, Route, Target};
+use crate::pool::Goal;
 use crate::upstream::Exchange;
 
 /// What became of an upgrade request.
@@ -49,7 +50,13 @@ pub(crate) async fn ask(
     incoming: &Incoming,
 ) -> Upgrade {
     let head = route.outgoing(&incoming.head, origin);
-    match connect(flow, plan, origin, header, &head).await {
+    let goal = Goal {
+        origin,
+        link: &route.link,
+        window: 0,
+        timeout: plan.call_timeouts.connect,
+    };
+    match connect(flow, plan, goal, header, &head).await {
         Ok((http, head)) if head.status == 101 => Upgrade::Accepted(Box::new(http), Box::new(head)),
         Ok((http, head)) => Upgrade::Refused(Ok(flow.upstreams.resume(
             http,
@@ -81,20 +88,17 @@ pub(crate) async fn join(mut session: ServerSession, http: HttpSession, head: &R
 async fn connect(
     flow: &Flow,
     plan: &Plan,
-    origin: &Origin,
+    goal: Goal<'_>,
     header: &RequestHeader,
     head: &RequestHead,
 ) -> Result<(HttpSession, ResponseHeader), UpstreamError> {
+    let origin = goal.origin;
     let failed = |reason: &str| UpstreamError::Unsendable {
         origin: origin.to_string(),
         reason: reason.to_owned(),
     };
-    let connected = flow
-        .upstreams
-        .pool()
-        .connect(origin, plan.call_timeouts.connect, false)
-        .await?;
-    let mut http = HttpSession::new(Box::new(connected.conn));
+    let conn = flow.upstreams.pool().connect_http1(goal).await?;
+    let mut http = HttpSession::new(Box::new(conn));
     let path = format!("{}{}", origin.base_path, head.target());
     let mut request = RequestHeader::build(head.method.as_str(), path.as_bytes(), None)
         .map_err(|error| failed(error.etype().as_str()))?;

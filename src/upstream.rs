@@ -26,6 +26,8 @@ pub struct Upstreams {
 /// A call under way. Dropping it ends the call, unless it was [told to go on](Self::leave).
 pub struct Exchange {
     said: mpsc::UnboundedReceiver<Said>,
+    /// Whether all was said but the end.
+    is_whole: bool,
     body: Option<mpsc::Sender<Piece>>,
     drains: Arc<AtomicBool>,
     /// When the head was heard of.
@@ -37,7 +39,16 @@ pub struct Exchange {
 impl Exchange {
     /// What the upstream says next. `None` after an end or a failure. Cancel-safe.
     pub async fn next(&mut self) -> Option<Said> {
-        let said = self.said.recv().await;
+        if std::mem::take(&mut self.is_whole) {
+            return Some(Said::End(Ending::Complete));
+        }
+        let said = match self.said.recv().await {
+            Some(Said::Whole(head)) => {
+                self.is_whole = true;
+                Some(Said::Head(head))
+            }
+            said => said,
+        };
         match &said {
             Some(Said::Head(_)) => {
                 // The pump waits for nothing else than the head, so that it hears of it at once.
@@ -45,9 +56,16 @@ impl Exchange {
                 self.came = self.head_at;
             }
             Some(Said::Chunk(chunk, _)) => {
-                self.came = self.head_at.map(|head_at| head_at + chunk.at)
+                self.came = self.head_at.map(|head_at| head_at + chunk.at);
             }
-            Some(Said::Interim(_) | Said::End(_) | Said::Failed(_)) | None => {}
+            Some(
+                Said::Interim(_)
+                | Said::Whole(_)
+                | Said::Trailers(_)
+                | Said::End(_)
+                | Said::Failed(_),
+            )
+            | None => {}
         }
         said
     }
@@ -59,7 +77,7 @@ impl Exchange {
 
     /// Whether [`Self::next`] would return at once.
     pub fn is_ready(&self) -> bool {
-        !self.said.is_empty()
+        self.is_whole || !self.said.is_empty()
     }
 
     /// Where the pieces of the request's body go. `None` if it was asked for before.
@@ -85,7 +103,7 @@ impl Upstreams {
     }
 
     /// The connections themselves, for what is not one request and one answer.
-    pub(crate) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
@@ -111,6 +129,7 @@ impl Upstreams {
         self.calls.spawn(reader.run());
         Exchange {
             said,
+            is_whole: false,
             body: Some(body),
             drains,
             head_at: None,
@@ -131,6 +150,7 @@ impl Upstreams {
         self.calls.spawn(resume(http, head, up, ahead, idle));
         Exchange {
             said,
+            is_whole: false,
             body: None,
             drains: Arc::default(),
             head_at: None,
@@ -176,6 +196,7 @@ impl Upstreams {
         });
         Exchange {
             said,
+            is_whole: false,
             body: None,
             drains,
             head_at: None,

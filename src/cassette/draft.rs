@@ -64,6 +64,7 @@ impl Draft {
     /// What happened next.
     pub(crate) fn apply(&mut self, event: Event) {
         match event {
+            Event::Protocol(protocol) => self.protocol = protocol,
             Event::RequestBody(body) => self.request_body = body,
             Event::Head {
                 head,

@@ -33,6 +33,8 @@ pub(crate) enum Event {
         protocol: String,
         request: RequestHead,
     },
+    /// What is spoken with the upstream, in place of what was said of it before.
+    Protocol(String),
     /// Its body, in place of what was said of it before.
     RequestBody(Stored),
     /// The answer's head came; the key is that of the request.
@@ -125,6 +127,7 @@ impl Line {
                 add("query", json!(request.query));
                 add("headers", header_lines(&request.headers));
             }
+            Event::Protocol(protocol) => add("protocol", json!(protocol)),
             Event::RequestBody(Stored::Inline(bytes)) => add("data", octets(bytes)),
             Event::RequestBody(Stored::Side(name, len)) => {
                 add("file", json!(name));
@@ -196,6 +199,7 @@ impl Line {
                     headers: header_list(value.get("headers")?)?,
                 },
             },
+            "protocol" => Event::Protocol(text("protocol")?),
             "request_body" => Event::RequestBody(match (value.get("data"), text("file")) {
                 (Some(data), _) => Stored::Inline(bytes_of(data)?),
                 (None, Some(file)) if is_plain(&file) => Stored::Side(file, number("len")?),
@@ -231,6 +235,7 @@ impl Event {
     fn name(&self) -> &'static str {
         match self {
             Self::Begin { .. } => "begin",
+            Self::Protocol(_) => "protocol",
             Self::RequestBody(_) => "request_body",
             Self::Head { .. } => "head",
             Self::Chunk { .. } => "chunk",

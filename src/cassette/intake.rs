@@ -107,6 +107,13 @@ impl Intake {
         self.asked.held() + self.wire.as_ref().map_or(0, Wire::held)
     }
 
+    /// What is spoken with the upstream.
+    pub(crate) fn protocol(&mut self, protocol: &str, journal: &mut Vec<u8>) {
+        if protocol != self.draft.protocol {
+            self.tell(Event::Protocol(protocol.to_owned()), journal);
+        }
+    }
+
     /// The answer's head.
     pub(crate) fn head(
         &mut self,

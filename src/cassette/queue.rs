@@ -35,6 +35,7 @@ pub(crate) enum Message {
     Begin(u64, Box<Begin>),
     RequestBody(u64, Bytes),
     TooLarge(u64),
+    Protocol(u64, &'static str),
     Head(u64, Box<ResponseHead>, Duration),
     Chunk(u64, Chunk),
     Trailers(u64, Headers),
@@ -52,7 +53,11 @@ impl Message {
             Self::Chunk(_, chunk) => chunk.bytes.len(),
             Self::Head(_, head, _) => lines(&head.headers),
             Self::Trailers(_, headers) => lines(headers),
-            Self::TooLarge(_) | Self::End(..) | Self::Discard(_) | Self::Settle(_) => 0,
+            Self::TooLarge(_)
+            | Self::Protocol(..)
+            | Self::End(..)
+            | Self::Discard(_)
+            | Self::Settle(_) => 0,
         };
         held + size_of::<Self>()
     }
@@ -64,6 +69,7 @@ impl Message {
             Self::Begin(..)
             | Self::RequestBody(..)
             | Self::TooLarge(_)
+            | Self::Protocol(..)
             | Self::Head(..)
             | Self::Chunk(..)
             | Self::Trailers(..) => false,

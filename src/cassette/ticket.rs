@@ -43,6 +43,11 @@ impl Ticket {
         self.send(Message::TooLarge(self.id));
     }
 
+    /// What is spoken with the upstream, where it is not `http/1.1`.
+    pub fn protocol(&mut self, protocol: &'static str) {
+        self.send(Message::Protocol(self.id, protocol));
+    }
+
     /// The head of the answer; `after` counts from the end of the request. Heads after the first are ignored.
     pub fn head(&mut self, head: ResponseHead, after: Duration) {
         self.send(Message::Head(self.id, Box::new(head), after));

@@ -129,6 +129,11 @@ impl Writer {
                     intake.asked.too_large();
                 }
             }
+            Message::Protocol(id, protocol) => {
+                if let Some(intake) = self.open.get_mut(&id) {
+                    intake.protocol(protocol, lines);
+                }
+            }
             Message::Head(id, head, after) => {
                 if let Some(intake) = self.open.get_mut(&id) {
                     intake.head(&head, after, lines)?;
@@ -310,6 +315,7 @@ fn id_of(message: &Message) -> Option<u64> {
         Message::Begin(id, _)
         | Message::RequestBody(id, _)
         | Message::TooLarge(id)
+        | Message::Protocol(id, _)
         | Message::Head(id, ..)
         | Message::Chunk(id, _)
         | Message::Trailers(id, _)

@@ -13,6 +13,7 @@ use super::{Failure, Listen, config_file, print};
 use crate::cassette::{Access, Cassette};
 use crate::config::{Config, RouteSettings, Upstream};
 use crate::exchange::Flow;
+use crate::link::TlsSettings;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
@@ -40,6 +41,9 @@ pub(super) struct Record {
     /// The directory for the recordings; it is made if it is not there.
     #[arg(long, value_name = "DIR", env = "REHEARSAL_CASSETTE")]
     cassette: PathBuf,
+    /// A file with the certificate of the API's CA (PEM), known besides those of the system.
+    #[arg(long, value_name = "FILE", env = "REHEARSAL_CA")]
+    ca: Option<PathBuf>,
     /// What a recording does to earlier ones of the same request.
     #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
     policy: Policy,
@@ -121,6 +125,10 @@ pub(super) fn record(record: &Record) -> Result<ExitCode, Failure> {
         name: Some("record".to_owned()),
         upstream: Some(record.upstream.clone()),
         mode: Mode::Record,
+        tls: TlsSettings {
+            ca: record.ca.clone(),
+            ..TlsSettings::default()
+        },
         ..RouteSettings::default()
     }];
     let what = format!(
@@ -187,6 +195,9 @@ async fn run_in_runtime(
     is_default: bool,
 ) -> Result<ExitCode, Failure> {
     let plan = Plan::compile(config).map_err(|error| Failure::Unusable(error.into()))?;
+    for warning in plan.warnings() {
+        tracing::warn!("{warning}");
+    }
     // Binding comes first: a port in use must not leave a new cassette behind.
     let listener = Server::listen(&config.listen.http.to_string())
         .await

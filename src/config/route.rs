@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{HeaderValue, Upstream};
 use crate::key::KeySettings;
+use crate::link::{HttpVersion, TlsSettings};
 use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
 use crate::route::{Rewrite, RouteMatch};
 use crate::shape::pace::Pace;
@@ -22,6 +23,10 @@ pub struct RouteSettings {
     pub matches: RouteMatch,
     /// The server behind it, `http://HOST` or `https://HOST`, or `fake` for the built-in backend.
     pub upstream: Option<Upstream>,
+    /// How TLS is spoken with an `https://` upstream.
+    pub tls: TlsSettings,
+    /// The HTTP that is spoken with the upstream.
+    pub http: HttpVersion,
     /// Where its answers come from.
     pub mode: Mode,
     /// What replay does without a recording. Default `refuse`.

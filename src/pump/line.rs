@@ -171,6 +171,7 @@ impl<'a> Line<'a> {
                         self.room = room;
                         faults.script.chunk(moment, bytes);
                     }
+                    What::Trailers(trailers) => faults.script.trailers(moment, trailers),
                     What::End(ending) => faults.script.end(moment, ending),
                     What::Interim(_) | What::Failed(_) | What::Unreadable(_) => {}
                 }
@@ -183,6 +184,7 @@ impl<'a> Line<'a> {
                         self.room = room;
                         Cue::Send(bytes)
                     }
+                    What::Trailers(trailers) => Cue::Trailers(trailers),
                     What::End(ending) => Cue::End(ending),
                     What::Interim(_) | What::Failed(_) | What::Unreadable(_) => return Ok(None),
                 };
@@ -261,7 +263,10 @@ impl<'a> Line<'a> {
                 self.begin(silence, timed.fault);
                 None
             }
-            Cue::Trailers(_) => None,
+            Cue::Trailers(trailers) => {
+                client.trailers(&trailers).await?;
+                None
+            }
             Cue::End(Ending::Complete) => {
                 client.end().await?;
                 Some(Outcome::Completed)

@@ -1,14 +1,18 @@
 //! The pump under a paused clock: a client that notes what it gets and when.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::message::ResponseHead;
+use crate::cassette::{
+    Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording,
+};
+use crate::message::{RequestHead, ResponseHead};
 use crate::shape::pace::Pace;
-use crate::source::Synth;
+use crate::source::{Replay, Synth};
 use crate::synth::Answer;
 
 /// What reached the client, and how long after the start.
@@ -16,6 +20,7 @@ use crate::synth::Answer;
 enum Got {
     Head(u16, Vec<String>),
     Bytes(&'static str),
+    Trailers(Vec<String>),
     End,
     Cut(Cut),
 }
@@ -73,6 +78,12 @@ impl Client for Listener {
 
     async fn let_out(&mut self, _: usize) -> Result<bool, Left> {
         Ok(true)
+    }
+
+    async fn trailers(&mut self, trailers: &Headers) -> Result<(), Left> {
+        let names = trailers.iter().map(|(name, _)| name.to_owned()).collect();
+        self.note(Got::Trailers(names));
+        Ok(())
     }
 
     async fn end(&mut self) -> Result<(), Left> {
@@ -212,4 +223,70 @@ async fn a_client_that_leaves_during_a_pause_ends_the_exchange_at_once() {
     assert_eq!(outcome, Outcome::ClientLeft);
     assert_eq!(tally.chunks, 1);
     assert_eq!(client.start.elapsed(), Duration::from_millis(120));
+}
+
+fn recording(items: &[(u64, &'static str)], trailers: Option<Headers>) -> Recording {
+    let item = |(at, text): &(u64, &'static str)| Item {
+        at: Duration::from_millis(*at),
+        direction: Direction::Down,
+        kind: ItemKind::Bytes,
+        body: ItemBody::Inline(Bytes::from_static(text.as_bytes())),
+        held: false,
+    };
+    Recording {
+        name: "r.json".to_owned(),
+        at: SystemTime::UNIX_EPOCH,
+        upstream: "http://a.test".to_owned(),
+        protocol: "h2".to_owned(),
+        request: RequestHead {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            query: None,
+            headers: Headers::new(),
+        },
+        request_body: RecordedBody::Inline(Bytes::new()),
+        head: answer(&[]).head,
+        head_after: Duration::ZERO,
+        items: items.iter().map(item).collect(),
+        side: None,
+        trailers,
+        ending: Ending::Complete,
+        redacted: Vec::new(),
+        key: String::new(),
+        matching: Matching::default(),
+        play: Play::default(),
+        notes: serde_json::Map::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_are_replayed_between_the_last_chunk_and_the_end() {
+    let trailers: Headers = [("grpc-status", "0")].into_iter().collect();
+    for (items, after) in [(&[(100, "a")][..], 100), (&[], 0)] {
+        let recording = Arc::new(recording(items, Some(trailers.clone())));
+        let replay = Replay::new(recording, Pace::Recorded { speed: 1.0 }).unwrap();
+        let mut client = Listener::new();
+        let outcome = run(
+            &mut client,
+            &mut Source::Replay(replay),
+            Upload {
+                read: None,
+                is_through: true,
+            },
+            Instant::now(),
+            &Headers::new(),
+            &mut Stages::default(),
+            &mut Tally::default(),
+        )
+        .await;
+        assert_eq!(outcome, Outcome::Completed);
+        let end = client.got.len() - 2;
+        assert_eq!(
+            client.got[end..],
+            [
+                (after, Got::Trailers(vec!["grpc-status".to_owned()])),
+                (after, Got::End)
+            ]
+        );
+    }
 }

@@ -4,5 +4,8 @@
 
 mod examples;
 mod flow;
+mod h2peer;
+mod http2_up;
 mod stage;
 mod tidy;
+mod tls_up;

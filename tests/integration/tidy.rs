@@ -402,9 +402,9 @@ const MAX_LINE: usize = 140;
 /// The only files that know what the proxy is built on.
 const PINGORA: [&str; 8] = [
     "conn.rs",
-    "pool.rs",
+    "pool/mod.rs",
     "proxy.rs",
-    "reader.rs",
+    "reader/h1.rs",
     "server.rs",
     "tunnel.rs",
     "upstream.rs",

@@ -265,6 +265,7 @@ fn what_was_recorded_is_found_and_says_the_same() {
     });
     ticket.chunk(chunk(5, vec![0xc3]));
     ticket.chunk(chunk(6, vec![0xbc]));
+    ticket.protocol("h2");
     ticket.trailers(headers(&[("x-sum", "1")]));
     ticket.finish(Ending::Closed);
     stage.settle();
@@ -297,6 +298,7 @@ fn what_was_recorded_is_found_and_says_the_same() {
         ]
     );
     assert_eq!(recording.trailers, Some(headers(&[("x-sum", "1")])));
+    assert_eq!(recording.protocol, "h2");
     assert_eq!(recording.ending, Ending::Closed);
     assert!(recording.is_replayable());
     let entries = stage.cassette.entries();

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json_path::JsonPath;
 
 use super::Finding;
-use crate::config::{HeaderValue, RouteSettings, Way};
+use crate::config::{HeaderValue, RouteSettings, Upstream, Way};
+use crate::link::{HttpVersion, Link, TlsSettings};
 use crate::mode::Mode;
 use crate::route::is_token;
 
@@ -22,6 +23,7 @@ pub(super) fn check(
     check_headers(route, way, folder, env, found);
     check_prefixes(route, way, found);
     check_key(route, way, found);
+    check_link(route, way, folder, found);
 }
 
 fn check_mode(route: &RouteSettings, way: &Way, found: &mut Vec<Finding>) {
@@ -171,6 +173,35 @@ fn check_key(route: &RouteSettings, way: &Way, found: &mut Vec<Finding>) {
             Finding::at(way.clone().then(&["key", "ignore"]).at(index), what)
                 .hint("expected a path such as `$.user` or `$.messages[*].id`"),
         );
+    }
+}
+
+fn check_link(route: &RouteSettings, way: &Way, folder: &Path, found: &mut Vec<Finding>) {
+    let Some(upstream) = &route.upstream else {
+        return;
+    };
+    let is_tls = matches!(upstream, Upstream::Url(origin) if origin.is_tls);
+    if route.tls != TlsSettings::default() && !is_tls {
+        found.push(
+            Finding::at_key(
+                way.clone().then(&["tls"]),
+                format!("`tls` has no effect, because the upstream `{upstream}` is not `https://`"),
+            )
+            .hint("take it out, or write the upstream with `https://`"),
+        );
+        return;
+    }
+    if route.http != HttpVersion::Auto && *upstream == Upstream::Fake {
+        found.push(Finding::at_key(
+            way.clone().then(&["http"]),
+            "`http` has no effect, because nothing goes over a network to the built-in backend",
+        ));
+    }
+    if let Err(error) = Link::compile(&route.tls, route.http, folder) {
+        found.push(Finding::at(
+            way.clone().then(&["tls", error.key]),
+            error.what,
+        ));
     }
 }
 
