@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::cassette::Keying;
 use crate::config::{Config, HeaderValue, HeaderValueError, RouteSettings, Secret, Upstream};
+use crate::fault::listen::ListenRule;
+use crate::fault::problem::Problem;
+use crate::fault::rule::Rule;
 use crate::key::{KeyError, KeyRules, OverLimit};
 use crate::limits::HeadLimits;
 use crate::link::{Link, LinkError, Verify};
@@ -17,6 +20,10 @@ use crate::shape::pace::Pace;
 
 /// What an exchange goes by, from its start to its end.
 pub struct Plan {
+    /// Of all chance.
+    pub seed: u64,
+    /// What is done to whole connections on purpose, in file order.
+    pub listen_faults: Vec<ListenRule>,
     /// In file order; the first that matches is taken.
     pub routes: Vec<Route>,
     /// What is kept off the disk.
@@ -93,6 +100,8 @@ pub struct Route {
     pub is_opaque: bool,
     /// When recorded and made-up chunks are due.
     pub pace: Pace,
+    /// What is done to its exchanges on purpose, in file order.
+    pub faults: Vec<Rule>,
 }
 
 /// Where a route's requests go.
@@ -122,6 +131,12 @@ pub enum PlanError {
     /// The rules for secrets.
     #[error("`redact`: {0}")]
     Redact(#[source] RedactError),
+    /// A fault of a route.
+    #[error("route `{0}`: fault {n}: {1}", n = .1.rule + 1)]
+    Fault(String, #[source] Problem),
+    /// A fault of connections.
+    #[error("`listen`: fault {n}: {0}", n = .0.rule + 1)]
+    ListenFault(#[source] Problem),
 }
 
 impl Plan {
@@ -138,6 +153,9 @@ impl Plan {
             .collect::<Result<_, _>>()?;
         let (limits, timeouts) = (&config.limits, &config.timeouts);
         Ok(Self {
+            seed: config.seed,
+            listen_faults: ListenRule::compile(&config.listen.faults)
+                .map_err(|problems| PlanError::ListenFault(first(problems)))?,
             routes,
             redact: Arc::new(
                 RedactRules::compile(&with_own_secrets(config)).map_err(PlanError::Redact)?,
@@ -283,6 +301,8 @@ impl Route {
             over_limit: settings.key.over_limit,
             is_opaque: settings.opaque,
             pace: settings.pace,
+            faults: Rule::compile(&name, &settings.faults)
+                .map_err(|problems| PlanError::Fault(name.clone(), first(problems)))?,
             name,
         })
     }
@@ -323,6 +343,14 @@ fn with_own_secrets(config: &Config) -> RedactSettings {
         }
     }
     redact
+}
+
+/// The plan is made of checked configurations, so one mistake is one too many, and the first says enough.
+fn first(problems: Vec<Problem>) -> Problem {
+    let mut problems = problems.into_iter();
+    problems
+        .next()
+        .expect("there is a problem where there are problems")
 }
 
 /// One read of an upstream must have room.

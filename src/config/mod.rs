@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::fault::listen::ListenFault;
 use crate::mode::RecordPolicy;
 use crate::sanitize::redact::RedactSettings;
 use crate::units::{ByteSize, Span};
@@ -34,6 +35,8 @@ mod suggest;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The seed of all chance: with the same seed the same requests meet the same faults.
+    pub seed: u64,
     /// Where clients connect.
     pub listen: Listen,
     /// Where recordings are kept.
@@ -99,6 +102,7 @@ impl Default for Config {
     /// What is served without a file.
     fn default() -> Self {
         Self {
+            seed: 0,
             listen: Listen::default(),
             cassette: Cassette::default(),
             limits: Limits::default(),
@@ -118,6 +122,9 @@ pub struct Listen {
     pub http: Address,
     /// How long open exchanges may go on after the order to stop.
     pub grace: Span,
+    /// What is done to whole connections on purpose.
+    #[serde(rename = "fault")]
+    pub faults: Vec<ListenFault>,
 }
 
 impl Default for Listen {
@@ -125,6 +132,7 @@ impl Default for Listen {
         Self {
             http: Address::local(8080),
             grace: Span::secs(10),
+            faults: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{HeaderValue, Upstream};
+use crate::fault::settings::FaultSettings;
 use crate::key::KeySettings;
 use crate::link::{HttpVersion, TlsSettings};
 use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
@@ -51,6 +52,9 @@ pub struct RouteSettings {
     pub opaque: bool,
     /// The pace at which recorded and made-up answers are sent.
     pub pace: Pace,
+    /// What is done to its exchanges on purpose.
+    #[serde(rename = "fault")]
+    pub faults: Vec<FaultSettings>,
 }
 
 impl RouteSettings {

@@ -56,7 +56,7 @@ remove_headers = "x"
             2 | listn = 7
               | ^^^^^
               = did you mean `listen`?
-              = expected one of `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`
+              = expected one of `seed`, `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`
 
             rehearsal.toml:5:8: `127.0.0.1` is not an address: the port is missing
               |
@@ -540,7 +540,7 @@ route = [{ name = 1 }, 2, { mode = 5, on_miss = { a = 1 }, match = { headers = {
             1 | [[rout]]
               |   ^^^^
               = did you mean `route`?
-              = expected one of `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`"#]],
+              = expected one of `seed`, `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`"#]],
     );
 }
 
@@ -725,9 +725,20 @@ x-d.value = "hunter2"
 "#;
 
 const EVERYTHING: &str = r#"
+seed = 7
 [listen]
 http = "[::1]:0"
 grace = "5s"
+[[listen.fault]]
+refuse = true
+peer = "10.0.0.0/8"
+every = 10
+[[listen.fault]]
+name = "idle"
+idle_close = "5s"
+nth = 2
+ttl = "1h"
+enabled = false
 [cassette]
 path = "cassettes/staging"
 record = "once"
@@ -762,6 +773,32 @@ strip_prefix = "/openai"
 add_prefix = "/v2"
 opaque = true
 pace = { recorded = { speed = 2 } }
+[[route.fault]]
+name = "slow"
+latency = { lognormal = { median = "200ms", p99 = "2s" }, max = "10s" }
+basis = "total"
+probability = 0.1
+ttl = "1h"
+max_active = 5
+dry_run = true
+when = { method = "POST", path = "/v1/**", headers = { x-team = "a*" }, query = { v = "1" }, body = { "$.stream" = true, "$.n" = 1, "$.user" = "ci-*" }, client = "ci-*", model = "gpt-*", protocol = "http1", every = 5, after = 10, per = "client", attempt = { from = 1 }, window = { from = "10s", to = "1m" }, ramp = { from = 0, to = 0.5, over = "1m" }, header = "x-rehearsal-fault" }
+[[route.fault]]
+cut = { after = { events = 12 }, how = "reset" }
+group = "ends"
+weight = 0.3
+[[route.fault]]
+cut = { after = "4KiB", how = { h2-reset = 8 } }
+group = "ends"
+weight = 0.7
+[[route.fault]]
+status = { error = "rate-limit", retry_after = "2s" }
+probability = 0.01
+after_upstream = true
+[[route.fault]]
+gap = { each = "15ms ± 3ms", correlation = 0.3 }
+[[route.fault]]
+stall = { after = "first-tool-call", for = "3s", keepalive = "comment", every = "300ms" }
+when = { nth = 3 }
 [[route]]
 pace = "instant"
 "#;

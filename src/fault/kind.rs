@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use super::distribution::Distribution;
 use super::position::{Events, Position};
 use crate::units::{ByteSize, Span};
@@ -11,30 +14,53 @@ use crate::units::{ByteSize, Span};
 pub enum Kind {
     // Timing.
     /// Time before the head.
-    Latency { time: Distribution, basis: Basis },
+    Latency {
+        /// How long.
+        time: Distribution,
+        /// From what it counts.
+        basis: Basis,
+    },
     /// Time before the first event with text; the head goes at once.
     FirstToken(Distribution),
     /// Time between two events, on absolute deadlines.
     Gap {
+        /// Each single one.
         each: Distribution,
+        /// How much one resembles the one before. `-0.99 <= correlation <= 0.99`; 0 is not at all.
         correlation: f64,
     },
     /// Bytes a second, at most; either way.
     Bandwidth {
+        /// Of the answer, a second. Above zero. `None`: no limit.
         down: Option<ByteSize>,
+        /// Of the upload, a second. Above zero. `None`: no limit.
         up: Option<ByteSize>,
     },
     /// The body in so many pieces over so long.
-    Dribble { pieces: u32, over: Span },
+    Dribble {
+        /// `1 <= pieces <= 100,000`
+        pieces: u32,
+        /// From the first piece to the last.
+        over: Span,
+    },
     /// The head so many bytes at a time.
-    SlowHead { bytes: u32, every: Span },
+    SlowHead {
+        /// Above zero.
+        bytes: u32,
+        /// From one piece to the next. Above zero.
+        every: Span,
+    },
     /// Reads the upload at so many bytes a second.
     SlowRead(ByteSize),
     /// Silence in the middle. `None` as `time`: for ever.
     Stall {
+        /// Where it begins.
         after: Position,
+        /// How long it lasts. `None`: for ever.
         time: Option<Span>,
+        /// What is sent all the same.
         keepalive: KeepAlive,
+        /// From one keep-alive to the next. Above zero.
         every: Span,
     },
     /// The connection stays open after the end of the content, before the end of the framing. `None`: for ever.
@@ -42,7 +68,12 @@ pub enum Kind {
 
     // Ending.
     /// The answer ends too early.
-    Cut { after: Position, how: How },
+    Cut {
+        /// Where.
+        after: Position,
+        /// How.
+        how: How,
+    },
     /// The connection is closed before any byte.
     Empty,
     /// The request is read and never answered.
@@ -53,20 +84,29 @@ pub enum Kind {
     Status(StandIn),
     /// A provider-shaped error inside the stream.
     ErrorEvent {
+        /// Where; never before the head.
         after: Position,
+        /// Which one.
         error: ErrorName,
+        /// What follows it.
         then: Then,
     },
     /// Flips bits of the body, in all of it after a place.
     Corrupt {
+        /// Where it begins; never before the head.
         after: Position,
+        /// How many. `1 <= count <= 1,000,000`
         count: u32,
+        /// Of what.
         unit: Unit,
     },
-    /// Bytes that are not HTTP in the place of the answer, then the connection is closed.
+    /// So many bytes that are not HTTP in the place of the answer, then the connection is closed. Above zero.
     Garbage(u32),
     /// A chunk whose size can't be read.
-    MalformedChunk { after: Position },
+    MalformedChunk {
+        /// Where; never before the head.
+        after: Position,
+    },
     /// JSON that can't be read, in the body or in these events.
     InvalidJson(Events),
     /// Two objects in one `data` line.
@@ -101,15 +141,20 @@ pub enum Kind {
     // Rate limits.
     /// Requests and tokens in a window; more are refused as the provider does.
     RateLimit {
+        /// So many requests in a window. Above zero. `None`: no limit.
         requests: Option<u64>,
+        /// So many tokens in a window. Above zero. `None`: no limit.
         tokens: Option<u64>,
+        /// The length of the window. Above zero.
         per: Span,
+        /// Whether all clients share one.
         is_shared: bool,
     },
 }
 
 /// From what a latency counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Basis {
     /// On top of the time that the source takes.
     #[default]
@@ -121,7 +166,8 @@ pub enum Basis {
 }
 
 /// What is sent in a silence so that it does not look like one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum KeepAlive {
     /// Nothing.
     #[default]
@@ -133,7 +179,8 @@ pub enum KeepAlive {
 }
 
 /// How an answer ends too early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum How {
     /// As if it were complete: the framing ends properly.
     CleanEnd,
@@ -148,8 +195,10 @@ pub enum How {
     /// A TCP reset.
     Reset,
     /// `RST_STREAM` with this code (HTTP/2 only).
+    #[serde(rename = "h2-reset")]
     H2Reset(u32),
     /// `GOAWAY` with this code (HTTP/2 only); takes the whole connection.
+    #[serde(rename = "goaway")]
     GoAway(u32),
 }
 
@@ -158,19 +207,25 @@ pub enum How {
 pub enum StandIn {
     /// Just this.
     Plain {
+        /// `200 <= status <= 599`
         status: u16,
+        /// Names and values that can stand in a head; none about framing.
         headers: BTreeMap<String, String>,
+        /// `None`: an empty one.
         body: Option<String>,
     },
     /// What the provider of the route says in this case.
     Error {
+        /// Which one.
         error: ErrorName,
+        /// After what time the client is told to come again. `None`: as is usual for this error.
         retry_after: Option<Span>,
     },
 }
 
 /// An error that providers have, by the name that is the same for all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum ErrorName {
     /// Too many requests.
     RateLimit,
@@ -203,7 +258,8 @@ pub enum ErrorName {
 }
 
 /// What follows an error in a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Then {
     /// The end, as the provider ends after an error.
     #[default]
@@ -215,7 +271,8 @@ pub enum Then {
 }
 
 /// What is flipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unit {
     /// Single bits.
     Bits,
@@ -225,7 +282,8 @@ pub enum Unit {
 }
 
 /// What is wrong with the arguments of a tool call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum ToolArgs {
     /// They end in the middle.
     Cut,
@@ -240,7 +298,8 @@ pub enum ToolArgs {
 }
 
 /// What is done to headers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct HeaderEdit {
     /// In the place of what is there.
     pub set: BTreeMap<String, String>,

@@ -1,14 +1,21 @@
 //! Where in an answer something happens.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::dialect::Part;
 use crate::units::{ByteSize, Span};
 
+pub use notation::PositionError;
+
+mod notation;
+
 /// A place in an answer: before it, after so much of it, or at an event of a kind. Counted in what the source sent.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+///
+/// Written as a word (`"first-tool-call"`), as `{ events = 12 }`, or as a size or a time (`"4KiB"`, `"2s"`).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
     /// Before the head.
     BeforeHead,
@@ -31,16 +38,17 @@ pub enum Position {
 }
 
 /// Which events of a stream are meant.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+///
+/// Written as a number (`3`), several (`[1, 3]`), `{ from = 3, count = 2 }`, or a kind (`"usage"`).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Events {
-    /// The n-th ones, counted from 1.
+    /// The n-th ones, counted from 1; at least one.
     At(Vec<u64>),
     /// From the n-th on, counted from 1, so many.
     Range {
-        /// The first one.
+        /// The first one, at least 1.
         from: u64,
-        /// How many.
+        /// How many, at least 1.
         count: u64,
     },
     /// All of a kind.
@@ -63,6 +71,71 @@ pub enum EventKind {
     Usage,
     /// The last event.
     Terminator,
+}
+
+impl Position {
+    /// Whether what happens at `other` surely comes first, so that an end there leaves this place unreached. Places that are
+    /// counted in different units can't be compared.
+    pub fn is_after(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::BeforeHead, _) | (Self::Head, Self::Head) => false,
+            (_, Self::BeforeHead) => true,
+            (Self::Events(own), Self::Events(other)) => own > other,
+            (Self::Bytes(own), Self::Bytes(other)) => own > other,
+            (Self::Time(own), Self::Time(other)) => own > other,
+            (Self::End, Self::BeforeTerminator) => true,
+            // Each of these is the place right after the head.
+            (_, Self::Head | Self::Events(0) | Self::Bytes(ByteSize(0))) => !self.is_head(),
+            (
+                Self::Head
+                | Self::Events(_)
+                | Self::Bytes(_)
+                | Self::Time(_)
+                | Self::FirstToolCall
+                | Self::FirstToken
+                | Self::BeforeTerminator
+                | Self::End,
+                Self::Events(_)
+                | Self::Bytes(_)
+                | Self::Time(_)
+                | Self::FirstToolCall
+                | Self::FirstToken
+                | Self::BeforeTerminator
+                | Self::End,
+            ) => false,
+        }
+    }
+
+    fn is_head(&self) -> bool {
+        match self {
+            Self::Head | Self::Events(0) | Self::Bytes(ByteSize(0)) => true,
+            Self::Time(span) => *span == Span::default(),
+            Self::BeforeHead
+            | Self::Events(_)
+            | Self::Bytes(_)
+            | Self::FirstToolCall
+            | Self::FirstToken
+            | Self::BeforeTerminator
+            | Self::End => false,
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BeforeHead => f.write_str("before the head"),
+            Self::Head => f.write_str("after the head"),
+            Self::Events(1) => f.write_str("after 1 event"),
+            Self::Events(count) => write!(f, "after {count} events"),
+            Self::Bytes(size) => write!(f, "at {size}"),
+            Self::Time(span) => write!(f, "after {span}"),
+            Self::FirstToolCall => f.write_str("at the first tool call"),
+            Self::FirstToken => f.write_str("at the first token"),
+            Self::BeforeTerminator => f.write_str("before the terminator"),
+            Self::End => f.write_str("at the end"),
+        }
+    }
 }
 
 impl EventKind {

@@ -4,7 +4,7 @@ use regex::bytes::Regex;
 
 /// A pattern with wildcards, and the anchored expression made from it.
 #[derive(Clone, Debug)]
-pub(super) struct Glob {
+pub struct Glob {
     tokens: Vec<Token>,
     regex: Regex,
 }
@@ -20,7 +20,10 @@ enum Token {
 
 impl Glob {
     /// `*` inside one segment, `**` for any rest.
-    pub(super) fn path(pattern: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with the pattern.
+    pub fn path(pattern: &str) -> Result<Self, String> {
         let mut tokens = Vec::with_capacity(pattern.len());
         let mut chars = pattern.chars().peekable();
         while let Some(char) = chars.next() {
@@ -34,7 +37,10 @@ impl Glob {
     }
 
     /// `*` for any text.
-    pub(super) fn text(pattern: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with the pattern.
+    pub fn text(pattern: &str) -> Result<Self, String> {
         let token = |char| {
             if char == '*' {
                 Token::Any
@@ -68,7 +74,8 @@ impl Glob {
         Ok(Self { tokens, regex })
     }
 
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
+    /// Whether the whole text fits.
+    pub fn matches(&self, text: &[u8]) -> bool {
         self.regex.is_match(text)
     }
 

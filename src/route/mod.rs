@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use self::glob::Glob;
 use crate::message::RequestHead;
 
-mod glob;
+pub mod glob;
 
 /// Which requests a route takes: those that fit everything that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -6,6 +6,7 @@ use super::{Config, Way};
 use crate::route::CompiledMatch;
 use crate::units::{ByteSize, Span};
 
+mod fault;
 mod route;
 
 /// Something wrong at a value.
@@ -68,6 +69,7 @@ pub(in crate::config) fn findings(
     for (index, route) in config.routes.iter().enumerate() {
         route::check(route, &Way::route(index), &config.folder, env, &mut found);
     }
+    fault::check(config, &mut found);
     check_names(config, &mut found);
     check_matches(config, &mut found);
     found

@@ -1,0 +1,160 @@
+//! Which rules hit a request. One draw for each rule, or one for a group of them; nothing is rolled twice.
+//!
+//! Three steps, so that what is shared is touched only in the middle one, and for a moment: [`addressed`] asks the
+//! conditions, [`Counts`] counts for the rules that were addressed, [`pick`] draws.
+
+use super::counts::Counts;
+use super::rule::{Chance, Rule};
+use super::when::{Asked, Occurrence};
+use crate::dice::{Draw, DrawKey, draw};
+
+/// What came of one rule for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is switched off.
+    Off,
+    /// It is not addressed to this request.
+    NotAddressed,
+    /// It was drawn and missed.
+    Missed(Draw),
+    /// It was drawn and hits.
+    Hit(Draw),
+    /// It was drawn and would hit, if it were not a dry run.
+    DryRun(Draw),
+}
+
+/// A rule that hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// Its place among the rules of the route.
+    pub rule: usize,
+    /// What decided it, and what everything that follows comes from.
+    pub draw: Draw,
+}
+
+/// What came of all rules for one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picked {
+    /// Of each rule, in their order.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Picked {
+    /// The rules that hit, in their order.
+    pub fn hits(&self) -> impl Iterator<Item = Hit> {
+        self.verdicts
+            .iter()
+            .enumerate()
+            .filter_map(|(rule, verdict)| match verdict {
+                Verdict::Hit(draw) => Some(Hit { rule, draw: *draw }),
+                Verdict::Off | Verdict::NotAddressed | Verdict::Missed(_) | Verdict::DryRun(_) => {
+                    None
+                }
+            })
+    }
+}
+
+/// How far each rule is concerned by a request, before any count and any draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// It is switched off.
+    Off,
+    /// It is not addressed to this request.
+    None,
+    /// It is addressed to it, and has nothing to count.
+    Addressed,
+    /// It is addressed to it, and counts it.
+    Counts,
+}
+
+/// Asks the conditions of each rule. `is_on` says whether a rule is switched on now, by its place.
+pub fn addressed(rules: &[Rule], is_on: impl Fn(usize) -> bool, asked: &Asked<'_>) -> Vec<Concern> {
+    let concern = |(index, rule): (usize, &Rule)| {
+        if !is_on(index) {
+            Concern::Off
+        } else if !rule.when.addresses(asked) {
+            Concern::None
+        } else if rule.when.counts() {
+            Concern::Counts
+        } else {
+            Concern::Addressed
+        }
+    };
+    rules.iter().enumerate().map(concern).collect()
+}
+
+/// Counts the request for the rules that count it. What it gives is for [`pick`].
+pub fn count(
+    rules: &[Rule],
+    concerns: &[Concern],
+    client: &str,
+    counts: &mut Counts,
+) -> Vec<Option<Occurrence>> {
+    let count = |(rule, concern): (&Rule, &Concern)| match concern {
+        Concern::Counts => Some(counts.next(&rule.id, client)),
+        Concern::Off | Concern::None | Concern::Addressed => None,
+    };
+    rules.iter().zip(concerns).map(count).collect()
+}
+
+/// Draws for each rule that a request concerns.
+///
+/// `concerns` and `occurrences` are what [`addressed`] and [`count`] gave for the same rules; `attempt` is what
+/// [`Counts::attempt`] said of the key.
+pub fn pick(
+    seed: u64,
+    rules: &[Rule],
+    concerns: &[Concern],
+    occurrences: &[Option<Occurrence>],
+    elapsed: std::time::Duration,
+    key: &DrawKey,
+    attempt: u64,
+) -> Picked {
+    let verdict = |(index, rule): (usize, &Rule)| {
+        match concerns.get(index) {
+            Some(Concern::Off) => return Verdict::Off,
+            Some(Concern::None) | None => return Verdict::NotAddressed,
+            Some(Concern::Addressed) => {}
+            Some(Concern::Counts) => {
+                let occurrence = occurrences.get(index).copied().flatten();
+                if !occurrence.is_some_and(|occurrence| rule.when.counted(occurrence)) {
+                    return Verdict::NotAddressed;
+                }
+            }
+        }
+        let (draw, is_hit) = decide(seed, rule, rule.when.ramp(elapsed), key, attempt);
+        if !is_hit {
+            Verdict::Missed(draw)
+        } else if rule.is_dry_run {
+            Verdict::DryRun(draw)
+        } else {
+            Verdict::Hit(draw)
+        }
+    };
+    Picked {
+        verdicts: rules.iter().enumerate().map(verdict).collect(),
+    }
+}
+
+/// The draw of a rule, and whether it hits. Rules of a group compute the same draw, and their slices don't overlap; a
+/// slice shrinks with its ramp, and those of rules that are not concerned stay empty, so nobody's share changes.
+fn decide(seed: u64, rule: &Rule, ramp: f64, key: &DrawKey, attempt: u64) -> (Draw, bool) {
+    match &rule.chance {
+        Chance::Alone(probability) => {
+            let draw = draw(seed, &format!("rule {}", rule.id), key, attempt);
+            (draw, draw.unit() < probability * ramp)
+        }
+        Chance::Slice { group, from, to } => {
+            let draw = draw(seed, &format!("group {group}"), key, attempt);
+            let to = if ramp < 1.0 {
+                from + (to - from) * ramp
+            } else {
+                *to
+            };
+            (draw, *from <= draw.unit() && draw.unit() < to)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

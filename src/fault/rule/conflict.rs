@@ -1,0 +1,82 @@
+//! Rules of one route that can't both happen.
+
+use crate::fault::kind::Kind;
+use crate::fault::position::Position;
+use crate::fault::problem::Problem;
+use crate::fault::settings::FaultSettings;
+
+/// Adds the rules that another one of the route always comes before.
+pub(super) fn check(
+    settings: &[FaultSettings],
+    kinds: &[Option<(&'static str, Kind)>],
+    names: &[String],
+    problems: &mut Vec<Problem>,
+) {
+    let enders: Vec<_> = (0..settings.len())
+        .filter(|&index| is_certain(&settings[index]))
+        .filter_map(|index| Some((index, end(&kinds[index].as_ref()?.1)?)))
+        .collect();
+    for (index, rule) in settings.iter().enumerate() {
+        let Some((key, begin)) = kinds[index]
+            .as_ref()
+            .and_then(|(key, kind)| Some((*key, begin(kind)?)))
+        else {
+            continue;
+        };
+        let ender = enders.iter().find(|(ender, end)| {
+            *ender != index && begin.is_after(end) && covers(&settings[*ender], rule)
+        });
+        if let Some((ender, end)) = ender {
+            let (name, by) = (&names[index], &names[*ender]);
+            let verb = match key {
+                "cut" => "ends the answer",
+                "stall" => "starts",
+                _ => "happens",
+            };
+            let what = format!(
+                "fault `{name}` {verb} {begin}, but fault `{by}` ends the answer {end}, so it never happens"
+            );
+            problems.push(Problem::at(&[key], what).of(index).with(*ender));
+        }
+    }
+}
+
+/// Whether it hits whatever it is addressed to.
+fn is_certain(rule: &FaultSettings) -> bool {
+    rule.enabled.unwrap_or(true)
+        && rule.group.is_none()
+        && rule
+            .probability
+            .is_none_or(|probability| probability >= 1.0)
+        && !rule.dry_run
+        && rule.ttl.is_none()
+        && rule.max_active.is_none()
+}
+
+/// Whether it is surely addressed to every request that the other one is addressed to.
+fn covers(rule: &FaultSettings, other: &FaultSettings) -> bool {
+    rule.when == crate::fault::when::WhenSettings::default() || rule.when == other.when
+}
+
+/// Where it ends the answer.
+fn end(kind: &Kind) -> Option<Position> {
+    match kind {
+        Kind::Cut { after, .. } => Some(after.clone()),
+        Kind::Empty | Kind::Blackhole | Kind::Garbage(_) => Some(Position::BeforeHead),
+        _ => None,
+    }
+}
+
+/// Where it begins, of those that begin somewhere.
+fn begin(kind: &Kind) -> Option<Position> {
+    match kind {
+        Kind::Stall { after, .. }
+        | Kind::Cut { after, .. }
+        | Kind::ErrorEvent { after, .. }
+        | Kind::Corrupt { after, .. }
+        | Kind::MalformedChunk { after } => Some(after.clone()),
+        Kind::FirstToken(_) => Some(Position::FirstToken),
+        Kind::HoldOpen(_) => Some(Position::End),
+        _ => None,
+    }
+}
