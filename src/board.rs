@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::fault::counts::Counts;
+
 pub use timing::{Timing, TimingSummary};
 
 mod timing;
@@ -22,6 +24,7 @@ pub struct Board {
     turned: watch::Sender<u64>,
     is_killed: AtomicBool,
     injected: Mutex<VecDeque<Injection>>,
+    counts: Mutex<Counts>,
     since: Instant,
 }
 
@@ -158,6 +161,7 @@ impl Board {
             turned: watch::Sender::new(0),
             is_killed: AtomicBool::new(false),
             injected: Mutex::default(),
+            counts: Mutex::default(),
             since: Instant::now(),
         }
     }
@@ -186,13 +190,24 @@ impl Board {
         self.turn();
     }
 
-    /// One rule.
-    pub fn live(&self, route: &str, rule: &str) -> Option<Arc<Live>> {
-        // A look-up by a pair of borrowed names is not to be had from this map; there are few rules.
-        self.lock()
-            .iter()
-            .find(|(name, _)| name.route == route && name.rule == rule)
-            .map(|(_, live)| Arc::clone(live))
+    /// The rules of a route, in the order of these names.
+    pub fn lives<'a>(&self, route: &str, rules: impl Iterator<Item = &'a str>) -> Vec<Arc<Live>> {
+        let known = self.lock();
+        rules
+            .filter_map(|rule| {
+                known
+                    .get(&Name {
+                        route: route.to_owned(),
+                        rule: rule.to_owned(),
+                    })
+                    .cloned()
+            })
+            .collect()
+    }
+
+    /// How often rules were addressed, and keys drawn for.
+    pub fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All rules.
@@ -260,11 +275,11 @@ impl Board {
     }
 
     /// Watches the rules of one exchange.
-    pub fn watch(self: &Arc<Self>, lives: Vec<Arc<Live>>) -> Watch {
+    pub fn watch(self: &Arc<Self>, held: Vec<Held>) -> Watch {
         Watch {
             turned: self.turned.subscribe(),
             board: Arc::clone(self),
-            held: lives.into_iter().map(Held::new).collect(),
+            held,
         }
     }
 
@@ -315,6 +330,20 @@ impl Live {
         self.tallies[at].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts one more exchange in which it is at work. `None` if there are as many as allowed.
+    pub fn enter(self: &Arc<Self>, most: Option<u32>) -> Option<Held> {
+        let most = most.map_or(usize::MAX, |most| most as usize);
+        self.active
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |active| {
+                (active < most).then_some(active + 1)
+            })
+            .ok()?;
+        Some(Held {
+            live: Arc::clone(self),
+            is_active: true,
+        })
+    }
+
     /// In how many exchanges it is at work.
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
@@ -355,20 +384,12 @@ pub struct Watch {
 
 /// A rule that counts as active while this is there, and its fault has not ended.
 #[derive(Debug)]
-struct Held {
+pub struct Held {
     live: Arc<Live>,
     is_active: bool,
 }
 
 impl Held {
-    fn new(live: Arc<Live>) -> Self {
-        live.active.fetch_add(1, Ordering::Relaxed);
-        Self {
-            live,
-            is_active: true,
-        }
-    }
-
     fn release(&mut self) {
         if std::mem::take(&mut self.is_active) {
             self.live.active.fetch_sub(1, Ordering::Relaxed);

@@ -108,6 +108,12 @@ impl DrawKey {
     }
 }
 
+impl fmt::Display for DrawKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// What goes into a [`DrawKey`].
 #[derive(Clone, Copy, Debug)]
 pub struct DrawParts<'a> {

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use crate::arm::{self, Asking};
 use crate::call::{BodyLength, Call, UpstreamError};
 use crate::cassette::{Begin, Recording, RecordingId};
 use crate::client::ClientId;
+use crate::fault::when::Protocol;
 use crate::key::{Canonical, Key, KeyBody, OverLimit};
-use crate::message::{Headers, RequestHead};
+use crate::message::{Headers, RequestHead, ResponseHead};
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::{Plan, Route, Target};
 use crate::pump::{self, Client, Left, Outcome, Stages, Tally, Upload};
@@ -41,6 +43,10 @@ pub struct Incoming {
     pub body: BodyLength,
     /// Who sent it.
     pub client: ClientId,
+    /// Its headers that are meant for us alone.
+    pub ours: Headers,
+    /// What it came over.
+    pub protocol: Protocol,
 }
 
 /// What became of an exchange.
@@ -52,6 +58,8 @@ pub struct Report {
     pub source: &'static str,
     /// The recording that was played.
     pub recording: Option<String>,
+    /// The faults that hit it, rule and draw of each.
+    pub faults: Vec<String>,
     /// As the client saw it.
     pub outcome: Outcome,
     /// What was counted.
@@ -107,6 +115,12 @@ struct Served<'a, C> {
     tally: Tally,
     /// When the request was through, if it was read before an answer was chosen.
     request_end: Option<Instant>,
+    /// What the answer passes on its way.
+    stages: Stages,
+    /// The faults that hit the exchange.
+    faults: Vec<String>,
+    /// Whether they answer alone.
+    is_before_source: bool,
 }
 
 impl<'a, C: Client> Served<'a, C> {
@@ -117,6 +131,9 @@ impl<'a, C: Client> Served<'a, C> {
             is_marked,
             tally: Tally::default(),
             request_end: None,
+            stages: Stages::default(),
+            faults: Vec::new(),
+            is_before_source: false,
         }
     }
 
@@ -127,7 +144,13 @@ impl<'a, C: Client> Served<'a, C> {
         name: &'static str,
         recording: Option<&str>,
     ) -> Report {
-        let outcome = self.run(&mut source, upload, name, recording).await;
+        let mut stages = std::mem::take(&mut self.stages);
+        let outcome = self
+            .run(&mut source, upload, name, recording, &mut stages)
+            .await;
+        if let Some(faults) = &stages.faults {
+            arm::settle(faults, outcome == Outcome::ClientLeft);
+        }
         if let Outcome::NoAnswer(error) = &outcome {
             let refused = Refused::no_answer(error);
             let mut report = Box::pin(self.refuse(refused, Upload::default())).await;
@@ -147,12 +170,16 @@ impl<'a, C: Client> Served<'a, C> {
         upload: Upload,
         name: &str,
         recording: Option<&str>,
+        stages: &mut Stages,
     ) -> Outcome {
         let mut marks = Headers::new();
         if self.is_marked {
             marks.push("x-rehearsal-source", name.to_owned());
             if let Some(recording) = recording {
                 marks.push("x-rehearsal-recording", recording.to_owned());
+            }
+            for fault in self.faults.iter().filter(|_| stages.faults.is_some()) {
+                marks.push("x-rehearsal-fault", fault.clone());
             }
         }
         let request_end = self.request_end.unwrap_or_else(Instant::now);
@@ -162,7 +189,7 @@ impl<'a, C: Client> Served<'a, C> {
             upload,
             request_end,
             &marks,
-            &mut Stages::default(),
+            stages,
             &mut self.tally,
         )
         .await
@@ -176,7 +203,9 @@ impl<'a, C: Client> Served<'a, C> {
             read: None,
             is_through,
         };
-        let outcome = self.run(&mut source, upload, "refusal", None).await;
+        let outcome = self
+            .run(&mut source, upload, "refusal", None, &mut Stages::default())
+            .await;
         self.report("refusal", None, outcome)
     }
 
@@ -190,9 +219,22 @@ impl<'a, C: Client> Served<'a, C> {
             route: self.route.to_owned(),
             source,
             recording: recording.map(str::to_owned),
+            faults: std::mem::take(&mut self.faults),
             outcome,
             tally: std::mem::take(&mut self.tally),
         }
+    }
+
+    /// Waits as long as so many bytes of the request take at the rate that a fault sets.
+    async fn slow_down(&mut self, bytes: usize) -> Result<(), Left> {
+        let Some(faults) = &mut self.stages.faults else {
+            return Ok(());
+        };
+        match faults.pause_for(bytes) {
+            Some(pause) => pump::rest(pause, &mut faults.watch).await,
+            None => {}
+        }
+        Ok(())
     }
 
     /// Reads and forgets what is left of the request: an answer counts from its end.
@@ -249,28 +291,88 @@ impl Collected {
 impl Exchange<'_> {
     async fn serve<C: Client>(mut self, served: &mut Served<'_, C>) -> Report {
         let is_fake = matches!(self.route.target, Some(Target::Fake));
-        match self.route.mode {
-            Mode::Forward if !is_fake => self.forward(served, Upload::default(), false).await,
-            Mode::Record if !is_fake => self.forward(served, Upload::default(), true).await,
-            mode => {
-                let collected = match self.collect(served).await {
-                    Ok(collected) => collected,
-                    Err(Left) => return served.left(),
-                };
-                match mode {
-                    Mode::Forward => self.forward(served, collected.upload(), false).await,
-                    Mode::Record => self.forward(served, collected.upload(), true).await,
-                    Mode::Synthesize => self.synthesize(served, collected).await,
-                    Mode::Replay => self.replay(served, collected).await,
-                }
+        let passes = matches!(self.route.mode, Mode::Forward | Mode::Record) && !is_fake;
+        if arm::is_early(self.route) || (passes && !arm::needs_body(self.route)) {
+            let is_before_source = self.arm(served, None);
+            if passes && !is_before_source {
+                let is_recorded = self.route.mode == Mode::Record;
+                return self.forward(served, Upload::default(), is_recorded).await;
             }
         }
+        let collected = match self.collect(served).await {
+            Ok(collected) => collected,
+            Err(Left) => return served.left(),
+        };
+        if served.stages.faults.is_none() {
+            self.arm(served, Some(&collected));
+        }
+        if served.is_before_source {
+            return self.break_before_source(served, collected).await;
+        }
+        match self.route.mode {
+            Mode::Forward => self.forward(served, collected.upload(), false).await,
+            Mode::Record => self.forward(served, collected.upload(), true).await,
+            Mode::Synthesize => self.synthesize(served, collected).await,
+            Mode::Replay => self.replay(served, collected).await,
+        }
+    }
+
+    /// Draws for the faults of the route. Says whether one of them answers before any source is asked.
+    fn arm<C: Client>(&self, served: &mut Served<'_, C>, collected: Option<&Collected>) -> bool {
+        if self.route.faults.is_empty() {
+            return false;
+        }
+        let mut head = self.incoming.head.clone();
+        for (name, value) in self.incoming.ours.iter() {
+            head.headers.push(name, value.clone());
+        }
+        let asking = Asking {
+            head: &head,
+            client: &self.incoming.client,
+            protocol: self.incoming.protocol,
+            body: collected.and_then(|collected| match collected {
+                Collected::Whole(bytes) => Some(bytes),
+                Collected::TooLarge(_) => None,
+            }),
+        };
+        if let Some(armory) = arm::arm(self.flow.state.board(), self.plan, self.route, &asking) {
+            served.faults = armory.labels;
+            served.is_before_source = armory.is_before_source;
+            served.stages.faults = Some(armory.faults);
+        }
+        served.is_before_source
+    }
+
+    /// Lets the faults answer alone: no upstream is called, and nothing is taken from a sequence.
+    async fn break_before_source<C: Client>(
+        self,
+        served: &mut Served<'_, C>,
+        collected: Collected,
+    ) -> Report {
+        drop(collected);
+        if let Err(Left) = served.read_rest().await {
+            return served.left();
+        }
+        let nothing = synth::Answer {
+            head: ResponseHead {
+                status: 200,
+                reason: None,
+                headers: Headers::new(),
+            },
+            chunks: Vec::new(),
+        };
+        let upload = Upload {
+            read: None,
+            is_through: true,
+        };
+        let source = Source::Synth(Synth::new(nothing, Pace::Instant));
+        served.pump(source, upload, "fault", None).await
     }
 
     /// Reads the body before an answer is chosen, up to the limit for keys.
     async fn collect<C: Client>(&mut self, served: &mut Served<'_, C>) -> Result<Collected, Left> {
         if self.incoming.head.headers.remove("expect") && self.incoming.body.is_some() {
-            let head = crate::message::ResponseHead {
+            let head = ResponseHead {
                 status: 100,
                 reason: None,
                 headers: Headers::new(),
@@ -284,6 +386,7 @@ impl Exchange<'_> {
                     return Ok(Collected::TooLarge(bytes));
                 }
                 Some(bytes) => {
+                    served.slow_down(bytes.len()).await?;
                     body.extend_from_slice(&bytes);
                     if body.len() > self.route.body_limit {
                         return Ok(Collected::TooLarge(body.freeze()));

@@ -75,6 +75,8 @@ pub mod pump;
 
 pub mod refusal;
 
+mod arm;
+
 pub mod exchange;
 
 pub mod tunnel;

@@ -210,6 +210,25 @@ impl Plan {
         }
     }
 
+    /// All fault rules: route and name, whether it is on from the start, and when it switches itself off.
+    pub fn fault_rules(&self) -> impl Iterator<Item = (&str, &str, bool, Option<Duration>)> {
+        let of_routes = self.routes.iter().flat_map(|route| {
+            route.faults.iter().map(|rule| {
+                (
+                    route.name.as_str(),
+                    rule.name.as_str(),
+                    rule.is_enabled,
+                    rule.ttl,
+                )
+            })
+        });
+        let of_listeners = self
+            .listen_faults
+            .iter()
+            .map(|rule| (LISTEN, rule.name.as_str(), rule.is_enabled, rule.ttl));
+        of_routes.chain(of_listeners)
+    }
+
     /// Whether any route records or replays.
     pub fn needs_cassette(&self) -> bool {
         self.routes
@@ -352,6 +371,9 @@ fn first(problems: Vec<Problem>) -> Problem {
         .next()
         .expect("there is a problem where there are problems")
 }
+
+/// What stands for a route where there is none yet.
+pub const LISTEN: &str = "listen";
 
 /// One read of an upstream must have room.
 const AHEAD_MIN: usize = 64 * 1024;

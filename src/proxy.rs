@@ -19,6 +19,7 @@ use crate::call::BodyLength;
 use crate::client::identify;
 use crate::conn::{Conn, ConnCtl, ctl_of};
 use crate::exchange::{Flow, Incoming, Report, pass, serve};
+use crate::fault::when::Protocol;
 use crate::limits::{check_head, check_line};
 use crate::message::{Headers, RequestHead, ResponseHead};
 use crate::origin::Origin;
@@ -444,6 +445,7 @@ impl LogLine {
             chunks = tally.chunks,
             bytes = tally.bytes,
             outcome = %outcome,
+            faults = %report.faults.join(","),
             "exchange"
         );
     }
@@ -550,9 +552,21 @@ fn incoming(session: &ServerSession) -> Result<Incoming, Refused> {
         .map(std::net::SocketAddr::ip);
     // Headers of ours are for us alone: neither keyed, nor recorded, nor passed on.
     let client = identify(&head, peer);
-    head.headers
-        .retain(|name, _| !name.to_ascii_lowercase().starts_with("x-rehearsal-"));
-    Ok(Incoming { head, body, client })
+    let mut ours = Headers::new();
+    head.headers.retain(|name, value| {
+        let is_ours = name.to_ascii_lowercase().starts_with("x-rehearsal-");
+        if is_ours {
+            ours.push(name, value.clone());
+        }
+        !is_ours
+    });
+    Ok(Incoming {
+        head,
+        body,
+        client,
+        ours,
+        protocol: Protocol::Http1,
+    })
 }
 
 /// Path and query of a request target; the scheme and host of an absolute one are left out.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::board::Watch;
 use crate::call::{Piece, UpstreamError};
 use crate::message::{Ending, Headers, ResponseHead};
 use crate::source::Source;
@@ -198,6 +199,14 @@ pub async fn run<C: Client>(
 
 async fn reserve(up: Option<mpsc::Sender<Piece>>) -> Option<mpsc::OwnedPermit<Piece>> {
     up?.reserve_owned().await.ok()
+}
+
+/// Rests for so long, or until a fault is switched off.
+pub(crate) async fn rest(pause: Duration, watch: &mut Watch) {
+    tokio::select! {
+        () = until(Some(Instant::now() + pause)) => {}
+        () = watch.turned() => {}
+    }
 }
 
 /// Waits for a moment; none is at once.

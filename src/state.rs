@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use lru::LruCache;
 
-use crate::board::Board;
+use crate::board::{Board, Name};
 use crate::cassette::Cassette;
 use crate::client::ClientId;
 use crate::key::Key;
@@ -28,11 +28,19 @@ type Place = (usize, Key, Option<ClientId>);
 impl State {
     /// With this plan; `cassette` where a route records or replays.
     pub fn new(plan: Plan, cassette: Option<Cassette>) -> Self {
+        let board = Board::new();
+        board.set_rules(plan.fault_rules().map(|(route, rule, is_on, ttl)| {
+            let name = Name {
+                route: route.to_owned(),
+                rule: rule.to_owned(),
+            };
+            (name, is_on, ttl)
+        }));
         Self {
             plan: ArcSwap::from_pointee(plan),
             cassette,
             positions: Mutex::new(LruCache::new(POSITIONS_MAX)),
-            board: Arc::new(Board::new()),
+            board: Arc::new(board),
         }
     }
 

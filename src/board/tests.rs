@@ -19,13 +19,16 @@ fn name(rule: &str) -> Name {
 }
 
 fn live(board: &Board, rule: &str) -> Arc<Live> {
-    board.live("chat", rule).unwrap()
+    board.lives("chat", [rule].into_iter()).remove(0)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_switch_reaches_exchanges_that_run() {
     let board = board();
-    let mut watch = board.watch(vec![live(&board, "slow"), live(&board, "short")]);
+    let mut watch = board.watch(vec![
+        live(&board, "slow").enter(None).unwrap(),
+        live(&board, "short").enter(None).unwrap(),
+    ]);
     assert!(watch.lifted().is_empty());
     assert!(board.switch(&name("slow"), false, None));
     watch.turned().await;
@@ -42,7 +45,7 @@ async fn a_switch_reaches_exchanges_that_run() {
 #[tokio::test(start_paused = true)]
 async fn a_time_to_live_ends_a_rule_in_exchanges_that_run() {
     let board = board();
-    let mut watch = board.watch(vec![live(&board, "short")]);
+    let mut watch = board.watch(vec![live(&board, "short").enter(None).unwrap()]);
     let begun = Instant::now();
     watch.turned().await;
     assert_eq!(begun.elapsed().as_secs(), 5);
@@ -69,7 +72,10 @@ fn what_was_switched_and_counted_survives_a_new_plan() {
 #[test]
 fn a_fault_is_active_until_it_ends_or_its_exchange_does() {
     let board = board();
-    let mut watch = board.watch(vec![live(&board, "slow"), live(&board, "cut")]);
+    let mut watch = board.watch(vec![
+        live(&board, "slow").enter(None).unwrap(),
+        live(&board, "cut").enter(None).unwrap(),
+    ]);
     watch.release(0);
     watch.release(0);
     assert_eq!(
@@ -78,4 +84,15 @@ fn a_fault_is_active_until_it_ends_or_its_exchange_does() {
     );
     drop(watch);
     assert_eq!(live(&board, "cut").active(), 0);
+}
+
+#[test]
+fn no_more_are_active_than_allowed() {
+    let board = board();
+    let slow = live(&board, "slow");
+    let held = slow.enter(Some(1));
+    assert!(held.is_some());
+    assert!(slow.enter(Some(1)).is_none());
+    drop(held);
+    assert!(slow.enter(Some(1)).is_some());
 }

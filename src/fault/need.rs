@@ -105,18 +105,51 @@ impl Kind {
         }
     }
 
-    /// Whether it takes the place of the source: no upstream has to be called for it.
-    pub fn is_before_source(&self) -> bool {
+    /// Its word in the config.
+    pub fn word(&self) -> &'static str {
         match self {
-            Self::Empty
-            | Self::Blackhole
-            | Self::Status(_)
-            | Self::Garbage(_)
-            | Self::Html200
-            | Self::RateLimit { .. } => true,
-            Self::Cut { after, .. } => *after == Position::BeforeHead,
-            _ => false,
+            Self::Latency { .. } => "latency",
+            Self::FirstToken(_) => "first_token",
+            Self::Gap { .. } => "gap",
+            Self::Bandwidth { .. } => "bandwidth",
+            Self::Dribble { .. } => "dribble",
+            Self::SlowHead { .. } => "slow_head",
+            Self::SlowRead(_) => "slow_read",
+            Self::Stall { .. } => "stall",
+            Self::HoldOpen(_) => "hold_open",
+            Self::Cut { .. } => "cut",
+            Self::Empty => "empty",
+            Self::Blackhole => "blackhole",
+            Self::Status(_) => "status",
+            Self::ErrorEvent { .. } => "error_event",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Garbage(_) => "garbage",
+            Self::MalformedChunk { .. } => "malformed_chunk",
+            Self::InvalidJson(_) => "invalid_json",
+            Self::TwoObjects(_) => "two_objects",
+            Self::Drop(_) => "drop",
+            Self::Duplicate(_) => "duplicate",
+            Self::Reorder(_) => "reorder",
+            Self::Merge(_) => "merge",
+            Self::Split(_) => "split",
+            Self::SplitUtf8 => "split_utf8",
+            Self::InvalidUtf8(_) => "invalid_utf8",
+            Self::DropEventLines => "drop_event_lines",
+            Self::ToolArgs(_) => "tool_args",
+            Self::ContentType(_) => "content_type",
+            Self::ContentEncoding(_) => "content_encoding",
+            Self::Header(_) => "header",
+            Self::Html200 => "html_200",
+            Self::RateLimit { .. } => "rate_limit",
         }
+    }
+
+    /// Whether it acts on the upload, so that it has to be armed before that is read.
+    pub fn is_on_upload(&self) -> bool {
+        matches!(
+            self,
+            Self::SlowRead(_) | Self::Bandwidth { up: Some(_), .. }
+        )
     }
 }
 

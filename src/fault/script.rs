@@ -7,15 +7,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand_chacha::ChaCha8Rng;
 
 use super::kind::{How, KeepAlive, Kind, Then};
 use super::position::Position;
 use crate::cue::{Cue, Cut, Silence, Timed};
 use crate::dialect::{Dialect, Part};
+use crate::dice::Stream;
 use crate::message::{Ending, Headers, ResponseHead};
 
-use clock::Clock;
+use clock::{Clock, When};
 use flow::Flow;
 use units::{BrokenEncoding, Unit, Units};
 
@@ -30,7 +30,9 @@ pub struct Armed {
     /// What it does.
     pub kind: Kind,
     /// What its chance comes from.
-    pub chance: ChaCha8Rng,
+    pub chance: Stream,
+    /// What stands in the place of the source's answer, for the kinds that have that.
+    pub stand_in: Option<(ResponseHead, Bytes)>,
 }
 
 /// How far a fault has come.
@@ -49,6 +51,8 @@ pub enum Fate {
 pub struct Scene {
     /// Whose API is spoken.
     pub dialect: Dialect,
+    /// Whether the client speaks HTTP/2.
+    pub is_http2: bool,
 }
 
 /// When something of an answer came, or is due.
@@ -83,6 +87,8 @@ pub struct Script {
     bytes: u64,
     /// Whether the last cue is in the queue; what comes from the source after it is dropped.
     is_over: bool,
+    /// Whether it was taken.
+    is_ended: bool,
     seen: Seen,
 }
 
@@ -93,6 +99,8 @@ struct Effect {
     fate: Fate,
     /// Whether its place was reached: it acts once.
     has_acted: bool,
+    stand_in: Option<(ResponseHead, Bytes)>,
+    chance: Stream,
 }
 
 /// A place that the answer has come to.
@@ -131,6 +139,8 @@ impl Script {
                     kind: armed.kind,
                     fate: Fate::Waiting,
                     has_acted: false,
+                    stand_in: armed.stand_in,
+                    chance: armed.chance,
                 })
                 .collect(),
             dialect: scene.dialect,
@@ -143,13 +153,19 @@ impl Script {
             events: 0,
             bytes: 0,
             is_over: false,
+            is_ended: false,
             seen: Seen::default(),
         }
     }
 
     /// The head of the answer.
     pub fn head(&mut self, moment: Moment, mut head: ResponseHead) {
-        self.fire(&Place::BeforeHead);
+        let before = self.clock.head(moment);
+        self.mark_begun();
+        if self.stand_in(before) {
+            return;
+        }
+        self.fire(&Place::BeforeHead, before);
         if self.is_over {
             return;
         }
@@ -162,18 +178,19 @@ impl Script {
         ));
         self.flow.head(&head);
         let drip = self.drip();
-        let mut timed = self
-            .clock
-            .head(moment, Cue::Head(head, drip.map(|(_, drip)| drip)));
+        let mut timed = before.of(Cue::Head(head, drip.map(|(_, drip)| drip)));
         if let Some((fault, _)) = drip {
             timed.fault = Some(fault);
         }
         self.head_at = Some(timed.due.unwrap_or(moment.at));
         self.push(timed);
-        self.fire(&Place::After {
-            events: 0,
-            bytes: 0,
-        });
+        self.fire(
+            &Place::After {
+                events: 0,
+                bytes: 0,
+            },
+            When::default(),
+        );
     }
 
     /// Bytes of the body.
@@ -190,8 +207,8 @@ impl Script {
     pub fn trailers(&mut self, moment: Moment, trailers: Headers) {
         self.rest(moment);
         if !self.is_over {
-            let timed = self.clock.unit(moment, None, Cue::Trailers(trailers));
-            self.push(timed);
+            let when = self.clock.unit(moment, None);
+            self.push(when.of(Cue::Trailers(trailers)));
         }
     }
 
@@ -200,9 +217,9 @@ impl Script {
         self.rest(moment);
         if ending == Ending::Complete {
             if !self.seen.terminator {
-                self.fire(&Place::Before(Part::Terminator));
+                self.fire(&Place::Before(Part::Terminator), When::default());
             }
-            self.fire(&Place::End);
+            self.fire(&Place::End, When::default());
         }
         if !self.is_over {
             self.push(Timed {
@@ -233,7 +250,11 @@ impl Script {
 
     /// Takes what is next.
     pub fn take(&mut self) -> Option<Timed> {
-        self.next.take()
+        let next = self.next.take();
+        self.is_ended |= next
+            .as_ref()
+            .is_some_and(|timed| matches!(timed.cue, Cue::End(_) | Cue::Cut(_)));
+        next
     }
 
     /// Whether nothing that the source may say matters any more.
@@ -254,7 +275,7 @@ impl Script {
 
     /// It is this late now.
     pub fn tick(&mut self, now: Duration) {
-        self.fire(&Place::Time(now));
+        self.fire(&Place::Time(now), When::default());
     }
 
     /// Ends a fault: what it has not done yet does not happen.
@@ -279,11 +300,23 @@ impl Script {
                 }
             }
         }
+        let ends = |timed: &Timed| matches!(timed.cue, Cue::End(_) | Cue::Cut(_));
+        if self.is_over && !self.is_ended && !self.queue.iter().chain(&self.next).any(ends) {
+            // What the source said meanwhile is gone, so that the answer can't go on.
+            self.push(Timed::now(Cue::Cut(Cut::Close)));
+        }
     }
 
     /// What became of each fault, in their order.
     pub fn fates(&self) -> impl Iterator<Item = Fate> {
         self.effects.iter().map(|effect| effect.fate)
+    }
+
+    /// Notes the faults on time that have begun.
+    fn mark_begun(&mut self) {
+        for fault in self.clock.begun() {
+            self.mark_injected(fault);
+        }
     }
 
     /// Bytes a second at which the request is read, and whose doing that is.
@@ -306,6 +339,45 @@ impl Script {
         {
             effect.fate = Fate::Injected;
         }
+    }
+
+    /// Puts another answer, or none, in the place of the source's, if a fault wants that.
+    fn stand_in(&mut self, when: When) -> bool {
+        let wants = |kind: &Kind| matches!(kind, Kind::Empty | Kind::Blackhole | Kind::Garbage(_));
+        let Some(fault) = self.effects.iter().position(|effect| {
+            effect.fate == Fate::Waiting && (effect.stand_in.is_some() || wants(&effect.kind))
+        }) else {
+            return false;
+        };
+        let effect = &mut self.effects[fault];
+        effect.has_acted = true;
+        match (effect.stand_in.take(), effect.kind.clone()) {
+            (Some((head, body)), _) => {
+                self.head_at = when.due;
+                self.say(fault, when, Cue::Head(head, None));
+                if !body.is_empty() {
+                    self.say(fault, when, Cue::Send(body));
+                }
+                self.last(fault, when, Cue::End(Ending::Complete));
+            }
+            (None, Kind::Blackhole) => {
+                self.say(
+                    fault,
+                    when,
+                    Cue::Hold(Silence {
+                        time: None,
+                        noise: None,
+                    }),
+                );
+                self.last(fault, When::default(), Cue::Cut(Cut::Close));
+            }
+            (None, Kind::Garbage(count)) => {
+                let bytes = garbage(count, &mut self.effects[fault].chance);
+                self.last(fault, when, Cue::Cut(Cut::Garbage(bytes)));
+            }
+            (None, _) => self.last(fault, when, Cue::Cut(Cut::Fin)),
+        }
+        true
     }
 
     fn push(&mut self, timed: Timed) {
@@ -339,7 +411,7 @@ impl Script {
         if self.is_over {
             return;
         }
-        self.fire(&Place::Time(self.clock.when(moment)));
+        self.fire(&Place::Time(self.clock.when(moment)), When::default());
         self.fire_before(unit.part);
         if self.is_over || self.is_left_out(unit.part) {
             return;
@@ -352,10 +424,13 @@ impl Script {
             let length = usize::try_from(at - self.bytes).unwrap_or(usize::MAX);
             let before = unit.bytes.split_to(length);
             self.send(moment, before, unit.part);
-            self.fire(&Place::After {
-                events: self.events,
-                bytes: self.bytes,
-            });
+            self.fire(
+                &Place::After {
+                    events: self.events,
+                    bytes: self.bytes,
+                },
+                When::default(),
+            );
             if self.is_over {
                 return;
             }
@@ -365,10 +440,13 @@ impl Script {
             self.events += 1;
         }
         self.send(moment, bytes, part);
-        self.fire(&Place::After {
-            events: self.events,
-            bytes: self.bytes,
-        });
+        self.fire(
+            &Place::After {
+                events: self.events,
+                bytes: self.bytes,
+            },
+            When::default(),
+        );
     }
 
     /// Whether this is the terminator, and a fault wants none.
@@ -397,30 +475,31 @@ impl Script {
             return;
         }
         self.bytes += bytes.len() as u64;
-        let timed = self.clock.unit(moment, part, Cue::Send(bytes));
-        self.push(timed);
+        let when = self.clock.unit(moment, part);
+        self.mark_begun();
+        self.push(when.of(Cue::Send(bytes)));
     }
 
     fn fire_before(&mut self, part: Option<Part>) {
         match part {
             Some(Part::ToolCall) if !self.seen.tool_call => {
                 self.seen.tool_call = true;
-                self.fire(&Place::Before(Part::ToolCall));
+                self.fire(&Place::Before(Part::ToolCall), When::default());
             }
             Some(Part::Content) if !self.seen.token => {
                 self.seen.token = true;
-                self.fire(&Place::Before(Part::Content));
+                self.fire(&Place::Before(Part::Content), When::default());
             }
             Some(Part::Terminator) if !self.seen.terminator => {
                 self.seen.terminator = true;
-                self.fire(&Place::Before(Part::Terminator));
+                self.fire(&Place::Before(Part::Terminator), When::default());
             }
             _ => {}
         }
     }
 
     /// Has every waiting fault act whose place is reached.
-    fn fire(&mut self, place: &Place) {
+    fn fire(&mut self, place: &Place, when: When) {
         let reached: Vec<usize> = self
             .waiting()
             .filter(|(_, kind)| {
@@ -434,7 +513,7 @@ impl Script {
             {
                 effect.has_acted = true;
                 let kind = effect.kind.clone();
-                self.act(fault, &kind);
+                self.act(fault, &kind, when);
             }
         }
     }
@@ -457,7 +536,7 @@ impl Script {
         }
     }
 
-    fn act(&mut self, fault: usize, kind: &Kind) {
+    fn act(&mut self, fault: usize, kind: &Kind, when: When) {
         match kind {
             Kind::Stall {
                 time,
@@ -468,6 +547,7 @@ impl Script {
                 let noise = self.noise(*keepalive).map(|bytes| (bytes, every.0));
                 self.say(
                     fault,
+                    when,
                     Cue::Hold(Silence {
                         time: time.map(|time| time.0),
                         noise,
@@ -477,6 +557,7 @@ impl Script {
             Kind::HoldOpen(time) => {
                 self.say(
                     fault,
+                    when,
                     Cue::Hold(Silence {
                         time: time.map(|time| time.0),
                         noise: None,
@@ -485,22 +566,23 @@ impl Script {
             }
             Kind::Cut { how, .. } => {
                 let cut = cut_of(*how);
-                self.last(fault, cut);
+                self.last(fault, when, cut);
             }
             Kind::ErrorEvent { error, then, .. } => {
                 let frame = Bytes::from(format!(
                     "data: {{\"error\":{{\"type\":\"{error:?}\"}}}}\n\n"
                 ));
-                self.say(fault, Cue::Send(frame));
+                self.say(fault, when, Cue::Send(frame));
                 match then {
                     Then::Continue => {}
-                    Then::End => self.last(fault, Cue::End(Ending::Complete)),
-                    Then::Close => self.last(fault, Cue::Cut(Cut::Close)),
+                    Then::End => self.last(fault, when, Cue::End(Ending::Complete)),
+                    Then::Close => self.last(fault, when, Cue::Cut(Cut::Close)),
                 }
             }
             Kind::MalformedChunk { .. } => {
                 self.last(
                     fault,
+                    when,
                     Cue::Cut(Cut::Garbage(Bytes::from_static(MALFORMED_CHUNK))),
                 );
             }
@@ -516,17 +598,15 @@ impl Script {
         }
     }
 
-    fn say(&mut self, fault: usize, cue: Cue) {
+    fn say(&mut self, fault: usize, when: When, cue: Cue) {
         self.push(Timed {
-            due: None,
-            natural: None,
             fault: Some(fault),
-            cue,
+            ..when.of(cue)
         });
     }
 
-    fn last(&mut self, fault: usize, cue: Cue) {
-        self.say(fault, cue);
+    fn last(&mut self, fault: usize, when: When, cue: Cue) {
+        self.say(fault, when, cue);
         self.is_over = true;
     }
 
@@ -582,6 +662,16 @@ fn is_made_up(cue: &Cue) -> bool {
         Cue::Hold(_) | Cue::Cut(_) | Cue::End(_) => true,
         Cue::Head(..) | Cue::Send(_) | Cue::Trailers(_) => false,
     }
+}
+
+/// Bytes that no client takes for HTTP.
+fn garbage(count: u32, chance: &mut Stream) -> Bytes {
+    let mut bytes: Vec<u8> = (0..count).map(|_| chance.bits().to_le_bytes()[0]).collect();
+    if let Some(first) = bytes.first_mut() {
+        // No method, no status line and no frame begins so.
+        *first = 0x16;
+    }
+    bytes.into()
 }
 
 /// The size of a chunk, in letters that are no digits.

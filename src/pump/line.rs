@@ -32,6 +32,21 @@ pub struct Faults {
     pub watch: Watch,
 }
 
+impl Faults {
+    /// How long no more of the request may be read after so many bytes.
+    pub(crate) fn pause_for(&mut self, bytes: usize) -> Option<Duration> {
+        let (fault, rate) = self.script.upload_rate()?;
+        self.script.mark_injected(fault);
+        // Up to 2^52 bytes a number of bytes is exact as a float.
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a piece of a request is far smaller"
+        )]
+        let seconds = bytes as f64 / rate.max(1) as f64;
+        Some(Duration::from_secs_f64(seconds.min(FAR.as_secs_f64())))
+    }
+}
+
 /// Where an answer is on its way.
 pub(super) struct Line<'a> {
     stages: &'a mut Stages,
@@ -419,13 +434,12 @@ impl<'a> Line<'a> {
 
     /// So much of the request was read.
     pub(super) fn close_gate(&mut self, bytes: usize) {
-        if let Some(faults) = &mut self.stages.faults
-            && let Some((fault, rate)) = faults.script.upload_rate()
-        {
-            faults.script.mark_injected(fault);
-            let time = Duration::from_secs(1).mul_f64(bytes as f64 / rate.max(1) as f64);
-            self.gate = Some(Instant::now() + time.min(FAR));
-        }
+        let pause = self
+            .stages
+            .faults
+            .as_mut()
+            .and_then(|faults| faults.pause_for(bytes));
+        self.gate = pause.map(|pause| Instant::now() + pause);
     }
 
     /// Whether a write follows at once, so that both may leave together.

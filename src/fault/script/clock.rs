@@ -2,17 +2,38 @@
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-
 use super::{Armed, Moment};
 use crate::cue::{Cue, Timed};
 use crate::dialect::Part;
-use crate::fault::distribution::Distribution;
+use crate::dice::Stream;
+use crate::fault::distribution::{Distribution, Series};
 use crate::fault::kind::{Basis, Kind};
+
+/// When something is due.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct When {
+    /// `None`: at once.
+    pub(super) due: Option<Duration>,
+    natural: Option<Duration>,
+    fault: Option<usize>,
+}
+
+impl When {
+    pub(super) fn of(self, cue: Cue) -> Timed {
+        Timed {
+            due: self.due,
+            natural: self.natural,
+            fault: self.fault,
+            cue,
+        }
+    }
+}
 
 /// The faults on time of one exchange.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
+    /// The faults that have begun, until somebody asks.
+    begun: Vec<usize>,
     delays: Vec<Delay>,
     gap: Option<Gap>,
     /// How much later everything is, in µs.
@@ -41,27 +62,12 @@ enum DelayPlace {
 #[derive(Debug)]
 struct Gap {
     fault: usize,
-    each: Distribution,
-    /// Between a gap and the one before it. `0 <= correlation < 1`
-    correlation: f64,
-    chance: ChaCha8Rng,
-    last_gap: Option<Duration>,
+    times: Series,
+    chance: Stream,
     /// When the last event was due.
     last_due: Option<Duration>,
-}
-
-impl Gap {
-    fn next(&mut self) -> Duration {
-        let fresh = self.each.sample(&mut self.chance);
-        let gap = match self.last_gap {
-            Some(last) if self.correlation > 0.0 => {
-                last.mul_f64(self.correlation) + fresh.mul_f64(1.0 - self.correlation)
-            }
-            _ => fresh,
-        };
-        self.last_gap = Some(gap);
-        gap
-    }
+    /// Whether nothing was moved by it yet.
+    is_new: bool,
 }
 
 impl Clock {
@@ -84,11 +90,10 @@ impl Clock {
                 Kind::Gap { each, correlation } => {
                     clock.gap = Some(Gap {
                         fault,
-                        each: each.clone(),
-                        correlation: *correlation,
+                        times: Series::new(each.clone(), *correlation),
                         chance: armed.chance.clone(),
-                        last_gap: None,
                         last_due: None,
+                        is_new: true,
                     });
                 }
                 _ => {}
@@ -98,7 +103,7 @@ impl Clock {
     }
 
     /// The head, which came or is due at this moment.
-    pub(super) fn head(&mut self, moment: Moment, cue: Cue) -> Timed {
+    pub(super) fn head(&mut self, moment: Moment) -> When {
         for delay in &mut self.delays {
             if let DelayPlace::Head(basis) = delay.place {
                 let at = micros(moment.at) + self.offset;
@@ -110,13 +115,14 @@ impl Clock {
                 delay.is_over = true;
                 self.offset += delay.added;
                 self.by = Some(delay.fault);
+                self.begun.push(delay.fault);
             }
         }
-        self.timed(moment, cue)
+        self.timed(moment)
     }
 
     /// A piece of the body.
-    pub(super) fn unit(&mut self, moment: Moment, part: Option<Part>, cue: Cue) -> Timed {
+    pub(super) fn unit(&mut self, moment: Moment, part: Option<Part>) -> When {
         if part == Some(Part::Content) {
             for delay in &mut self.delays {
                 if delay.place == DelayPlace::FirstToken && !delay.is_over {
@@ -124,21 +130,26 @@ impl Clock {
                     delay.is_over = true;
                     self.offset += delay.added;
                     self.by = Some(delay.fault);
+                    self.begun.push(delay.fault);
                 }
             }
         }
-        let mut timed = self.timed(moment, cue);
+        let mut timed = self.timed(moment);
         if let Some(gap) = &mut self.gap
             && part.is_some()
         {
             let at = timed.due.unwrap_or(moment.at);
             let due = match gap.last_due {
                 // On absolute deadlines: what one write was late does not move the next.
-                Some(last) => at.max(last + gap.next()),
+                Some(last) => at.max(last + gap.times.next(&mut gap.chance)),
                 None => at,
             };
             gap.last_due = Some(due);
             if due > at {
+                if gap.is_new {
+                    gap.is_new = false;
+                    self.begun.push(gap.fault);
+                }
                 timed.due = Some(due);
                 timed.fault = Some(gap.fault);
             }
@@ -167,21 +178,24 @@ impl Clock {
         self.gap = self.gap.take().filter(|gap| gap.fault != fault);
     }
 
-    fn timed(&self, moment: Moment, cue: Cue) -> Timed {
+    /// The faults that have begun since this was asked last.
+    pub(super) fn begun(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.begun)
+    }
+
+    fn timed(&self, moment: Moment) -> When {
         let natural = moment.due();
         if self.offset == 0 {
-            return Timed {
+            return When {
                 due: natural,
                 natural,
                 fault: None,
-                cue,
             };
         }
-        Timed {
+        When {
             due: Some(self.moved(moment.at)),
             natural,
             fault: self.by,
-            cue,
         }
     }
 

@@ -1,6 +1,5 @@
-use rand_chacha::rand_core::SeedableRng as _;
-
 use super::*;
+use crate::dice::Draw;
 use crate::fault::distribution::Distribution;
 use crate::fault::kind::Basis;
 use crate::units::{ByteSize, Span};
@@ -14,13 +13,15 @@ fn script(kinds: Vec<Kind>) -> Script {
         .into_iter()
         .map(|kind| Armed {
             kind,
-            chance: ChaCha8Rng::seed_from_u64(7),
+            chance: Draw::from_bits(7).stream(),
+            stand_in: None,
         })
         .collect();
     Script::new(
         armed,
         Scene {
             dialect: Dialect::OpenAi,
+            is_http2: false,
         },
     )
 }
