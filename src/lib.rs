@@ -40,6 +40,8 @@ pub mod synth;
 pub mod cassette;
 
 // Floor 4: decisions.
+pub mod certificate;
+
 pub mod config;
 pub mod limits;
 
@@ -72,6 +74,8 @@ pub mod tunnel;
 
 // Floor 6: edges.
 pub mod proxy;
+
+mod h2;
 
 pub mod server;
 

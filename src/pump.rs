@@ -30,6 +30,11 @@ pub trait Client: Send {
     /// Sends a piece of the body, as one chunk. `more` as above.
     fn write(&mut self, bytes: Bytes, more: bool) -> impl Future<Output = Result<(), Left>> + Send;
 
+    /// Sends trailers, if the client's protocol has them; only the end follows.
+    fn trailers(&mut self, _trailers: &Headers) -> impl Future<Output = Result<(), Left>> + Send {
+        async { Ok(()) }
+    }
+
     /// Ends the answer as its framing demands.
     fn end(&mut self) -> impl Future<Output = Result<(), Left>> + Send;
 
@@ -45,13 +50,19 @@ pub trait Client: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left;
 
-/// How an answer is broken off.
+/// How an answer is broken off. On HTTP/2 only the last two touch other exchanges on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// The connection is closed before the end of the framing.
+    /// The connection is closed before the end of the framing; on HTTP/2 the stream is reset with `INTERNAL_ERROR`.
     Close,
-    /// The connection is reset.
+    /// The connection is reset; on HTTP/2 the stream, with `CANCEL`.
     Reset,
+    /// The stream is reset with this code; on HTTP/1 the connection is reset.
+    H2Reset(u32),
+    /// GOAWAY with this code, and the connection is closed; on HTTP/1 it is reset.
+    GoAway(u32),
+    /// The connection is reset, whatever else it carries.
+    ResetConnection,
 }
 
 /// What became of an exchange, as the client saw it.
