@@ -119,7 +119,10 @@ impl Certificate {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(self));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Some clients that want HTTP/1.0 ask for it by name.
+        config.alpn_protocols = ["h2", "http/1.1", "http/1.0"]
+            .map(|name| name.as_bytes().to_vec())
+            .to_vec();
         Ok(config)
     }
 

@@ -24,6 +24,7 @@ use crate::conn::{Conn, ConnCtl};
 use crate::exchange::serve;
 use crate::plan::Plan;
 use crate::proxy::{LogLine, Proxy};
+use crate::pump::Outcome;
 
 use client::{H2Client, Order, What};
 
@@ -66,8 +67,10 @@ pub(crate) async fn serve_connection(
         waiting: Vec::new(),
         exchanges: JoinSet::new(),
         quiet_since: Instant::now(),
+        tired_at: Instant::now() + plan.keepalive,
         keepalive: plan.keepalive,
         write_timeout: plan.write_timeout,
+        is_stopping: false,
         is_leaving: false,
         is_over: false,
     };
@@ -95,6 +98,10 @@ fn builder(plan: &Plan) -> Builder {
 }
 
 /// One connection while it is served.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "steps towards the end, of which each may be skipped"
+)]
 struct Serving {
     connection: Connection<Conn, Bytes>,
     ctl: Arc<ConnCtl>,
@@ -107,8 +114,12 @@ struct Serving {
     exchanges: JoinSet<()>,
     /// Since when no exchange runs.
     quiet_since: Instant,
+    /// When a connection that is still without one is closed.
+    tired_at: Instant,
     keepalive: Duration,
     write_timeout: Duration,
+    /// Whether the server was ordered to stop.
+    is_stopping: bool,
     /// Whether the client was asked to open no more streams.
     is_leaving: bool,
     /// Whether the connection ends without regard to its streams.
@@ -122,9 +133,9 @@ impl Serving {
     async fn run(mut self, mut stopping: watch::Receiver<bool>) {
         loop {
             let is_quiet = self.exchanges.is_empty();
-            let moment = self.quiet_since + self.patience();
+            let awaits_written = !self.waiting.is_empty() || self.wants_to_leave();
             let next = tokio::select! {
-                step = step(&mut self.connection, &self.ctl, !self.waiting.is_empty()) => match step {
+                step = step(&mut self.connection, &self.ctl, awaits_written) => match step {
                     Step::Opened(opened) => self.open(opened),
                     Step::Written => self.carry_out(),
                 },
@@ -134,11 +145,14 @@ impl Serving {
                     ControlFlow::Continue(())
                 }
                 Some(_) = self.exchanges.join_next() => {
-                    self.quiet_since = Instant::now();
+                    self.be_quiet();
                     ControlFlow::Continue(())
                 }
-                _ = stopping.wait_for(|is_stopping| *is_stopping), if !self.is_leaving => self.leave(),
-                () = sleep_until(moment), if is_quiet => self.tire(),
+                _ = stopping.wait_for(|is_stopping| *is_stopping), if !self.is_stopping => {
+                    self.is_stopping = true;
+                    ControlFlow::Continue(())
+                }
+                () = sleep_until(self.tired_at), if is_quiet => self.tire(),
             };
             if next.is_break() {
                 break;
@@ -149,18 +163,20 @@ impl Serving {
         while self.exchanges.join_next().await.is_some() {}
     }
 
-    /// How long a connection without an exchange is kept.
-    fn patience(&self) -> Duration {
-        if self.is_over {
-            FAREWELL
-        } else if self.connection.has_streams() {
-            // What was answered last is still on its way.
-            self.write_timeout
-        } else if self.is_leaving {
+    /// Whether the client is to be told that we stop. Some clients take GOAWAY for the end of their open streams, so it
+    /// comes behind the last of them, or when the client opens another.
+    fn wants_to_leave(&self) -> bool {
+        self.is_stopping && !self.is_leaving && self.exchanges.is_empty()
+    }
+
+    fn be_quiet(&mut self) {
+        let patience = if self.is_leaving || self.is_over {
             FAREWELL
         } else {
             self.keepalive
-        }
+        };
+        self.quiet_since = Instant::now();
+        self.tired_at = self.quiet_since + patience;
     }
 
     fn open(&mut self, opened: Opened) -> ControlFlow<()> {
@@ -174,6 +190,9 @@ impl Serving {
                     self.orders.clone(),
                 );
                 self.exchanges.spawn(exchange);
+                if self.is_stopping && !self.is_leaving {
+                    self.leave();
+                }
                 ControlFlow::Continue(())
             }
             Some(Err(error)) => {
@@ -184,7 +203,7 @@ impl Serving {
         }
     }
 
-    /// Carries out the orders that waited.
+    /// Does what was to be done once all is written.
     fn carry_out(&mut self) -> ControlFlow<()> {
         for mut order in self.waiting.drain(..) {
             match order.what {
@@ -201,29 +220,35 @@ impl Serving {
             // An exchange that was ended from outside waits no more.
             order.done.send(()).ok();
         }
+        if self.wants_to_leave() {
+            self.leave();
+        }
         ControlFlow::Continue(())
     }
 
     /// Has the client open no more streams; those that are open go on.
-    fn leave(&mut self) -> ControlFlow<()> {
+    fn leave(&mut self) {
         self.is_leaving = true;
-        self.quiet_since = Instant::now();
         self.connection.graceful_shutdown();
-        ControlFlow::Continue(())
+        self.be_quiet();
     }
 
-    /// Nothing has happened for as long as is waited.
+    /// No exchange has run for as long as is waited.
     fn tire(&mut self) -> ControlFlow<()> {
-        if self.is_over {
+        let has_streams = self.connection.has_streams();
+        if has_streams && self.quiet_since.elapsed() < self.write_timeout {
+            // What was answered last is still on its way.
+            self.tired_at = Instant::now() + FAREWELL;
+        } else if self.is_over {
             return ControlFlow::Break(());
+        } else if self.is_leaving || has_streams {
+            // It was told, and neither answers nor goes, or it takes nothing.
+            self.is_over = true;
+            self.connection.abrupt_shutdown(Reason::NO_ERROR);
+            self.tired_at = Instant::now() + FAREWELL;
+        } else {
+            self.leave();
         }
-        if !self.is_leaving && !self.connection.has_streams() {
-            return self.leave();
-        }
-        // It was told, and neither answers nor goes.
-        self.is_over = true;
-        self.quiet_since = Instant::now();
-        self.connection.abrupt_shutdown(Reason::NO_ERROR);
         ControlFlow::Continue(())
     }
 }
@@ -267,6 +292,9 @@ async fn exchange(
             let started = Instant::now();
             let report = serve(flow, &mut client, incoming).await;
             log.write(&report, started.elapsed());
+            if report.outcome != Outcome::ClientLeft {
+                client.linger().await;
+            }
         }
         Err(refused) => {
             tracing::info!(
@@ -275,7 +303,9 @@ async fn exchange(
                 "refused a request"
             );
             // A client that is gone does not need the answer.
-            client.refuse(&refused).await.ok();
+            if client.refuse(&refused).await.is_ok() {
+                client.linger().await;
+            }
         }
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct H2Client {
     request: RecvStream,
     request_is_through: bool,
     answer: Answering,
+    /// Whether the answer was broken off.
+    is_cut: bool,
     is_head_request: bool,
     /// How many bytes of the body the head has promised and are still to come.
     promised: Option<u64>,
@@ -85,6 +87,7 @@ impl H2Client {
             request,
             request_is_through: false,
             answer: Answering::Owed(respond),
+            is_cut: false,
             is_head_request,
             promised: None,
             request_timeout: plan.request_timeout,
@@ -101,6 +104,16 @@ impl H2Client {
             self.write(bytes, false).await?;
         }
         self.end().await
+    }
+
+    /// Reads what a client still sends that has its answer: many do not look at an answer before they have sent all.
+    pub(super) async fn linger(&mut self) {
+        if self.request_is_through || self.is_cut {
+            return;
+        }
+        let rest = async { while let Ok(Ok(Some(_))) = timeout(LINGER, self.hear()).await {} };
+        // A client that goes on for ever is told to stop by a reset, without an error.
+        timeout(LINGER_IN_ALL, rest).await.ok();
     }
 
     /// Fewer bytes than the head promised: the client must not take it for the end.
@@ -208,6 +221,7 @@ impl Client for H2Client {
             Cut::GoAway(code) => What::GoAway(code.into()),
             Cut::ResetConnection => What::ResetConnection,
         };
+        self.is_cut = true;
         self.order(what).await;
     }
 
@@ -270,6 +284,12 @@ fn header_map(headers: &Headers) -> HeaderMap {
     }
     map
 }
+
+/// How long a client that has its answer may send nothing of its request.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long it may go on sending.
+const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
 const CONNECTION_HEADERS: [&str; 5] = [
     "connection",
