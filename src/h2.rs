@@ -56,25 +56,11 @@ pub(crate) async fn serve_connection(
         // The sender lives as long as the server runs.
         _ = stopping.wait_for(|is_stopping| *is_stopping) => return,
     };
-    let (orders, ordered) = mpsc::unbounded_channel();
-    let serving = Serving {
-        connection,
-        ctl,
-        proxy: Arc::clone(proxy),
-        peer,
-        orders,
-        ordered,
-        waiting: Vec::new(),
-        exchanges: JoinSet::new(),
-        quiet_since: Instant::now(),
-        tired_at: Instant::now() + plan.keepalive,
-        keepalive: plan.keepalive,
-        write_timeout: plan.write_timeout,
-        is_stopping: false,
-        is_leaving: false,
-        is_over: false,
-    };
-    serving.run(stopping).await;
+    let exchange =
+        |(request, respond), orders| exchange(Arc::clone(proxy), peer, request, respond, orders);
+    Serving::new(connection, ctl, &plan, exchange)
+        .run(stopping)
+        .await;
 }
 
 fn builder(plan: &Plan) -> Builder {
@@ -98,15 +84,11 @@ fn builder(plan: &Plan) -> Builder {
 }
 
 /// One connection while it is served.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "steps towards the end, of which each may be skipped"
-)]
-struct Serving {
+struct Serving<F> {
     connection: Connection<Conn, Bytes>,
     ctl: Arc<ConnCtl>,
-    proxy: Arc<Proxy>,
-    peer: Option<IpAddr>,
+    /// Serves a stream.
+    exchange: F,
     orders: mpsc::UnboundedSender<Order>,
     ordered: mpsc::UnboundedReceiver<Order>,
     /// Orders that wait until what was written before them is on its way.
@@ -126,18 +108,51 @@ struct Serving {
     is_over: bool,
 }
 
-/// A stream that the client opened; `None` when the connection is over.
-type Opened = Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>;
+/// A stream that the client opened.
+type Stream = (Request<RecvStream>, SendResponse<Bytes>);
 
-impl Serving {
+/// The next one; `None` when the connection is over.
+type Opened = Option<Result<Stream, h2::Error>>;
+
+impl<F, E> Serving<F>
+where
+    F: Fn(Stream, mpsc::UnboundedSender<Order>) -> E,
+    E: Future<Output = ()> + Send + 'static,
+{
+    fn new(
+        connection: Connection<Conn, Bytes>,
+        ctl: Arc<ConnCtl>,
+        plan: &Plan,
+        exchange: F,
+    ) -> Self {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let now = Instant::now();
+        Self {
+            connection,
+            ctl,
+            exchange,
+            orders,
+            ordered,
+            waiting: Vec::new(),
+            exchanges: JoinSet::new(),
+            quiet_since: now,
+            tired_at: now + plan.keepalive,
+            keepalive: plan.keepalive,
+            write_timeout: plan.write_timeout,
+            is_stopping: false,
+            is_leaving: false,
+            is_over: false,
+        }
+    }
+
     async fn run(mut self, mut stopping: watch::Receiver<bool>) {
         loop {
             let is_quiet = self.exchanges.is_empty();
             let awaits_written = !self.waiting.is_empty() || self.wants_to_leave();
             let next = tokio::select! {
                 step = step(&mut self.connection, &self.ctl, awaits_written) => match step {
-                    Step::Opened(opened) => self.open(opened),
-                    Step::Written => self.carry_out(),
+                    Some(opened) => self.open(opened),
+                    None => self.carry_out(),
                 },
                 // Both ends of the channel are ours.
                 Some(order) = self.ordered.recv() => {
@@ -181,15 +196,9 @@ impl Serving {
 
     fn open(&mut self, opened: Opened) -> ControlFlow<()> {
         match opened {
-            Some(Ok((request, respond))) => {
-                let exchange = exchange(
-                    Arc::clone(&self.proxy),
-                    self.peer,
-                    request,
-                    respond,
-                    self.orders.clone(),
-                );
-                self.exchanges.spawn(exchange);
+            Some(Ok(stream)) => {
+                self.exchanges
+                    .spawn((self.exchange)(stream, self.orders.clone()));
                 if self.is_stopping && !self.is_leaving {
                     self.leave();
                 }
@@ -253,20 +262,18 @@ impl Serving {
     }
 }
 
-enum Step {
-    Opened(Opened),
-    /// All that was to be written was written.
-    Written,
-}
-
-/// Drives the connection to the next stream, or, if that `is_awaited`, until all is written.
-async fn step(connection: &mut Connection<Conn, Bytes>, ctl: &ConnCtl, is_awaited: bool) -> Step {
+/// Drives the connection to the next stream, or, if that `is_awaited`, until all is written: `None`.
+async fn step(
+    connection: &mut Connection<Conn, Bytes>,
+    ctl: &ConnCtl,
+    is_awaited: bool,
+) -> Option<Opened> {
     let accept = connection.accept();
     tokio::pin!(accept);
     poll_fn(|cx| match accept.as_mut().poll(cx) {
-        Poll::Ready(opened) => Poll::Ready(Step::Opened(opened)),
-        // The library queues what goes out only when there is room for it, so that only the socket can hold it up.
-        Poll::Pending if is_awaited && ctl.is_drained() => Poll::Ready(Step::Written),
+        Poll::Ready(opened) => Poll::Ready(Some(opened)),
+        // The library is given bytes only when there is room for them, so that only the socket can hold them up.
+        Poll::Pending if is_awaited && ctl.is_drained() => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     })
     .await
@@ -322,3 +329,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long a client without an open stream has to go, once it was told to.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub(super) struct Order {
 }
 
 pub(super) enum What {
-    /// RST_STREAM.
+    /// `RST_STREAM`.
     Reset(Reason),
     /// GOAWAY, and the end of the connection.
     GoAway(Reason),
