@@ -9,7 +9,7 @@ use crate::board::{Board, Injection, Live, Verdict};
 use crate::client::ClientId;
 use crate::dialect::Dialect;
 use crate::dice::{BodyHash, DrawKey, DrawParts};
-use crate::fault::kind::{How, Kind, StandIn};
+use crate::fault::kind::{Kind, StandIn};
 use crate::fault::pick::{self, Hit};
 use crate::fault::rule::{Chance, Rule};
 use crate::fault::script::{Armed, Fate, Scene, Script};
@@ -137,7 +137,7 @@ pub(crate) fn arm(
         board.note(injection(plan, rule, live, hit, asking, key, attempt));
         labels.push(format!("{};draw={}", rule.name, hit.draw));
         is_before_source |= rule.is_before_upstream;
-        armed.push(equip(rule, hit, asking.protocol == Protocol::Http2));
+        armed.push(equip(rule, hit));
         held.push(active);
     }
     if armed.is_empty() {
@@ -177,20 +177,12 @@ pub(crate) fn settle(faults: &Faults, client_left: bool) {
 }
 
 /// Makes a fault ready to act.
-fn equip(rule: &Rule, hit: Hit, is_http2: bool) -> Armed {
-    let mut kind = rule.kind.clone();
-    if let Kind::Cut { how, .. } = &mut kind
-        && *how == How::Reset
-        && rule.scope == Scope::Exchange
-        && is_http2
-    {
-        // The connection has other exchanges, which a TCP reset would take with it.
-        *how = How::H2Reset(INTERNAL_ERROR);
-    }
+fn equip(rule: &Rule, hit: Hit) -> Armed {
     Armed {
-        stand_in: stand_in(&kind),
-        kind,
+        stand_in: stand_in(&rule.kind),
+        kind: rule.kind.clone(),
         chance: hit.draw.stream(),
+        is_for_connection: rule.scope == Scope::Connection,
     }
 }
 
@@ -243,6 +235,3 @@ fn injection(
         probability,
     }
 }
-
-/// `INTERNAL_ERROR` (RFC 9113, 7).
-const INTERNAL_ERROR: u32 = 2;

@@ -20,10 +20,11 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 use crate::socket::Socket;
 
@@ -161,7 +162,11 @@ impl ConnCtl {
 /// A connection with a small buffer for writes.
 pub struct Conn {
     transport: Transport,
+    /// What was read to see what the client speaks, and is still to be read.
+    sniffed: Bytes,
     pending: BytesMut,
+    /// Whether TLS may hold back bytes that the socket did not take.
+    is_unflushed: bool,
     is_broken: bool,
     closing: Option<Closing>,
     ctl: Arc<ConnCtl>,
@@ -172,7 +177,28 @@ pub struct Conn {
 
 enum Transport {
     Accepted(TcpStream),
+    /// TLS keeps what the socket does not take, up to 64 KiB (rustls 0.23), until it is flushed.
+    Tls(Box<TlsStream<TcpStream>>),
     Upstream(Socket),
+}
+
+impl Transport {
+    /// The client's socket.
+    fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Accepted(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(tls.get_ref().0),
+            Self::Upstream(_) => None,
+        }
+    }
+
+    fn socket_mut(&mut self) -> Option<&mut TcpStream> {
+        match self {
+            Self::Accepted(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(tls.get_mut().0),
+            Self::Upstream(_) => None,
+        }
+    }
 }
 
 impl Conn {
@@ -181,8 +207,23 @@ impl Conn {
     /// # Errors
     /// If the socket has no peer any more.
     pub fn accepted(tcp: TcpStream) -> io::Result<Self> {
+        Self::client(Transport::Accepted(tcp))
+    }
+
+    /// A connection that a client opened, and on which it speaks TLS.
+    ///
+    /// # Errors
+    /// If the socket has no peer any more.
+    pub fn tls(tls: TlsStream<TcpStream>) -> io::Result<Self> {
+        Self::client(Transport::Tls(Box::new(tls)))
+    }
+
+    fn client(transport: Transport) -> io::Result<Self> {
         use std::os::fd::AsRawFd as _;
 
+        let Some(tcp) = transport.socket() else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
         let peer = tcp.peer_addr()?;
         tcp.set_nodelay(true)?;
         let socket = SocketDigest::from_raw_fd(tcp.as_raw_fd());
@@ -193,8 +234,10 @@ impl Conn {
             .map_err(|error| io::Error::other(error.to_string()))?;
         let digest = ProxyDigest::new(Box::new(head), Some(Box::new(Arc::clone(&ctl))));
         Ok(Self {
-            transport: Transport::Accepted(tcp),
+            transport,
+            sniffed: Bytes::new(),
             pending: BytesMut::new(),
+            is_unflushed: false,
             is_broken: false,
             closing: None,
             ctl,
@@ -210,7 +253,9 @@ impl Conn {
         ctl.forgive_writes(true);
         Self {
             transport: Transport::Upstream(stream),
+            sniffed: Bytes::new(),
             pending: BytesMut::new(),
+            is_unflushed: false,
             is_broken: false,
             closing: None,
             ctl,
@@ -225,6 +270,31 @@ impl Conn {
         Arc::clone(&self.ctl)
     }
 
+    /// Whether the client begins with the preface of HTTP/2. Reads no further than to the first byte that differs; all
+    /// of it is read again later.
+    ///
+    /// # Errors
+    /// If the connection can't be read.
+    pub async fn begins_with_http2(&mut self) -> io::Result<bool> {
+        let mut read = BytesMut::with_capacity(SNIFF);
+        loop {
+            let len = read.len().min(PREFACE.len());
+            let is_like = read[..len] == PREFACE[..len];
+            if !is_like || len == PREFACE.len() || self.read_more(&mut read).await? == 0 {
+                self.sniffed = read.freeze();
+                return Ok(is_like && len == PREFACE.len());
+            }
+        }
+    }
+
+    async fn read_more(&mut self, read: &mut BytesMut) -> io::Result<usize> {
+        match &mut self.transport {
+            Transport::Accepted(tcp) => tcp.read_buf(read).await,
+            Transport::Tls(tls) => tls.read_buf(read).await,
+            Transport::Upstream(stream) => stream.read_buf(read).await,
+        }
+    }
+
     /// The upstream connection within, if everything was written and it still works.
     pub(crate) fn release(mut self) -> Option<Socket> {
         if self.is_broken || !self.pending.is_empty() {
@@ -232,16 +302,16 @@ impl Conn {
         }
         match &mut self.transport {
             Transport::Upstream(stream) => Some(stream.take()),
-            Transport::Accepted(_) => None,
+            Transport::Accepted(_) | Transport::Tls(_) => None,
         }
     }
 
     /// Resolves when the socket reports an error, such as the reset with which a closed peer answers what we send.
     pub async fn broken(&self) {
-        match &self.transport {
+        match self.transport.socket() {
             // Should the system not tell, the next write will.
-            Transport::Accepted(tcp) => drop(tcp.ready(Interest::ERROR).await),
-            Transport::Upstream(_) => std::future::pending().await,
+            Some(tcp) => drop(tcp.ready(Interest::ERROR).await),
+            None => std::future::pending().await,
         }
     }
 
@@ -249,7 +319,13 @@ impl Conn {
         let had_room = self.pending.len() < PENDING_MAX;
         let result = loop {
             if self.pending.is_empty() {
-                break Poll::Ready(Ok(()));
+                let flushed = if self.is_unflushed {
+                    self.poll_flush_transport(cx)
+                } else {
+                    Poll::Ready(Ok(()))
+                };
+                self.is_unflushed &= flushed.is_pending();
+                break flushed;
             }
             let allowed = self.ctl.allowed(self.pending.len());
             if allowed == 0 {
@@ -259,6 +335,10 @@ impl Conn {
             let bytes = &self.pending[..allowed];
             let written = match &mut self.transport {
                 Transport::Accepted(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+                Transport::Tls(tls) => {
+                    self.is_unflushed = true;
+                    Pin::new(tls).poll_write(cx, bytes)
+                }
                 Transport::Upstream(stream) => Pin::new(stream).poll_write(cx, bytes),
             };
             match written {
@@ -274,6 +354,7 @@ impl Conn {
         let result = match result {
             Poll::Ready(Err(error)) => {
                 self.is_broken = true;
+                self.is_unflushed = false;
                 self.pending.clear();
                 Poll::Ready(if self.forgives() { Ok(()) } else { Err(error) })
             }
@@ -287,9 +368,8 @@ impl Conn {
     }
 
     fn note_pending(&self) {
-        self.ctl
-            .pending
-            .store(self.pending.len(), Ordering::Relaxed);
+        let pending = self.pending.len() + usize::from(self.is_unflushed);
+        self.ctl.pending.store(pending, Ordering::Relaxed);
     }
 
     fn forgives(&self) -> bool {
@@ -303,6 +383,7 @@ impl Conn {
     fn poll_flush_transport(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
             Transport::Accepted(tcp) => Pin::new(tcp).poll_flush(cx),
+            Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
             Transport::Upstream(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -348,13 +429,21 @@ impl AsyncRead for Conn {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.pending.is_empty() && !this.is_corked() {
+        if (!this.pending.is_empty() || this.is_unflushed) && !this.is_corked() {
             // A failure shows in the next write, or forgives; what was sent to us must still be read.
             drop(this.poll_drain(cx));
         }
         let before = buf.filled().len();
         let read = match &mut this.transport {
+            _ if !this.sniffed.is_empty() => {
+                let part = this
+                    .sniffed
+                    .split_to(this.sniffed.len().min(buf.remaining()));
+                buf.put_slice(&part);
+                Poll::Ready(Ok(()))
+            }
             Transport::Accepted(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Transport::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Transport::Upstream(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if this.ctl.listens.load(Ordering::Relaxed) {
@@ -445,18 +534,19 @@ impl AsyncWrite for Conn {
             // A FIN before the RST would look like an orderly end.
             return Poll::Ready(Ok(()));
         }
-        let tcp = match &mut this.transport {
+        match &mut this.transport {
             Transport::Upstream(stream) => return Pin::new(stream).poll_shutdown(cx),
-            Transport::Accepted(tcp) => tcp,
-        };
-        ready!(Pin::new(&mut *tcp).poll_shutdown(cx))?;
+            Transport::Accepted(tcp) => ready!(Pin::new(tcp).poll_shutdown(cx))?,
+            Transport::Tls(tls) => ready!(Pin::new(tls).poll_shutdown(cx))?,
+        }
         if !this.ctl.linger.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
         let mut rest = [0; 16 * 1024];
         loop {
             let mut rest = ReadBuf::new(&mut rest);
-            let Transport::Accepted(tcp) = &mut this.transport else {
+            // What still comes is of no interest, so it need not be decrypted.
+            let Some(tcp) = this.transport.socket_mut() else {
                 return Poll::Ready(Ok(()));
             };
             match ready!(Pin::new(tcp).poll_read(cx, &mut rest)) {
@@ -508,7 +598,7 @@ impl Shutdown for Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         if self.ctl.reset.load(Ordering::Relaxed)
-            && let Transport::Accepted(tcp) = &self.transport
+            && let Some(tcp) = self.transport.socket()
         {
             // If the socket is gone already there is nothing to reset.
             drop(socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO)));
@@ -531,6 +621,7 @@ impl UniqueID for Conn {
 
         match &self.transport {
             Transport::Accepted(tcp) => tcp.as_raw_fd(),
+            Transport::Tls(tls) => tls.get_ref().0.as_raw_fd(),
             Transport::Upstream(stream) => stream.as_raw_fd(),
         }
     }
@@ -564,7 +655,7 @@ impl GetProxyDigest for Conn {
 impl GetSocketDigest for Conn {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         match &self.transport {
-            Transport::Accepted(_) => self.socket_digest.clone(),
+            Transport::Accepted(_) | Transport::Tls(_) => self.socket_digest.clone(),
             Transport::Upstream(_) => None,
         }
     }
@@ -581,6 +672,12 @@ pub fn ctl_of(digest: Option<&ProxyDigest>) -> Option<Arc<ConnCtl>> {
         .cloned()
 }
 
+/// With what a client begins that speaks HTTP/2 without having been asked (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much is read at once to see what a client speaks.
+const SNIFF: usize = 4 * 1024;
+
 /// How much may wait to be written before a write has to wait: one read of pingora's (64 KiB, 0.9.1).
 const PENDING_MAX: usize = 64 * 1024;
 
@@ -596,7 +693,6 @@ const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
     async fn pair() -> (Conn, TcpStream) {

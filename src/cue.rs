@@ -68,20 +68,22 @@ pub struct Silence {
     pub noise: Option<(Bytes, Duration)>,
 }
 
-/// How an answer is broken off.
+/// How an answer is broken off. On HTTP/2 only the last two touch other exchanges on the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// The connection is closed before the end of the framing. Where only the end of the connection would mark the end, it is
-    /// reset, so that it can't be taken for that.
+    /// reset, so that it can't be taken for that. On HTTP/2 the stream is reset with `INTERNAL_ERROR`.
     Close,
-    /// The connection is closed by a FIN, whatever the client makes of it.
+    /// The connection is closed by a FIN, whatever the client makes of it. On HTTP/2 the stream ends as if it were complete.
     Fin,
-    /// The connection is reset.
-    Reset,
-    /// These bytes go out as they are, below the framing; then the connection is closed.
+    /// These bytes go out as they are, below the framing; then the connection is closed. On HTTP/2 the stream is reset.
     Garbage(Bytes),
-    /// The stream is reset with this code (HTTP/2); elsewhere the connection is reset.
+    /// The connection is reset; on HTTP/2 the stream, with `CANCEL`.
+    Reset,
+    /// The stream is reset with this code; on HTTP/1 the connection is reset.
     H2Reset(u32),
-    /// The whole connection is ended with this code (HTTP/2); elsewhere it is reset.
+    /// GOAWAY with this code, and the connection is closed; on HTTP/1 it is reset.
     GoAway(u32),
+    /// The connection is reset, whatever else it carries.
+    ResetConnection,
 }

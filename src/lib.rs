@@ -42,6 +42,7 @@ pub mod synth;
 pub mod cassette;
 
 // Floor 4: decisions.
+pub mod certificate;
 pub mod link;
 
 pub mod config;
@@ -83,6 +84,8 @@ pub mod tunnel;
 
 // Floor 6: edges.
 pub mod proxy;
+
+mod h2;
 
 pub mod server;
 

@@ -3,6 +3,7 @@
 //!
 //! Looks at the head as it came over the wire, because the HTTP parser mends some of it before anyone else sees it.
 
+use crate::message::RequestHead;
 use crate::units::ByteSize;
 
 /// How large a head may be.
@@ -31,16 +32,7 @@ pub struct Refusal {
 /// # Errors
 /// What is wrong with it.
 pub fn check_head(raw: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
-    if raw.len() > limits.head.as_usize() {
-        return refuse(
-            431,
-            format!(
-                "the head has {} bytes, `limits.head` allows {}",
-                raw.len(),
-                limits.head
-            ),
-        );
-    }
+    check_size(raw.len(), limits)?;
     check_line_ends(raw)?;
     let mut lines = raw
         .split(|byte| *byte == b'\n')
@@ -52,6 +44,47 @@ pub fn check_head(raw: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
         count += 1;
         check_header_line(line, &mut framing)?;
     }
+    check_count(count, limits)?;
+    framing.check()
+}
+
+/// Looks at the head of an HTTP/2 request, which has no lines that could be read in two ways. Its size is that of the
+/// same head in HTTP/1.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_request(head: &RequestHead, limits: &HeadLimits) -> Result<(), Refusal> {
+    let target = head.target();
+    let fields: usize = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + ": \r\n".len() + value.len())
+        .sum();
+    let line = head.method.len() + target.len() + "  HTTP/1.1\r\n\r\n".len();
+    check_size(line + fields, limits)?;
+    check_target(head.method.as_bytes(), target.as_bytes(), limits)?;
+    let mut framing = Framing::default();
+    for (name, value) in head.headers.iter() {
+        check_header(name.as_bytes(), value, &mut framing)?;
+    }
+    check_count(head.headers.len(), limits)?;
+    framing.check()
+}
+
+fn check_size(bytes: usize, limits: &HeadLimits) -> Result<(), Refusal> {
+    if bytes > limits.head.as_usize() {
+        return refuse(
+            431,
+            format!(
+                "the head has {bytes} bytes, `limits.head` allows {}",
+                limits.head
+            ),
+        );
+    }
+    Ok(())
+}
+
+fn check_count(count: usize, limits: &HeadLimits) -> Result<(), Refusal> {
     if count > limits.headers {
         return refuse(
             431,
@@ -61,7 +94,7 @@ pub fn check_head(raw: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
             ),
         );
     }
-    framing.check()
+    Ok(())
 }
 
 /// Holds the request line as it came against the one in the head, which the parser may have mended: it escapes blanks and
@@ -127,6 +160,10 @@ fn check_request_line(line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
     else {
         return refuse(400, NOT_A_LINE);
     };
+    check_target(method, target, limits)
+}
+
+fn check_target(method: &[u8], target: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
     if target.len() > limits.url.as_usize() {
         return refuse(
             414,
@@ -174,7 +211,18 @@ fn check_header_line<'a>(line: &'a [u8], framing: &mut Framing<'a>) -> Result<()
         return refuse(400, "a header line has no colon");
     };
     let (name, value) = line.split_at(colon);
-    let value = value.get(1..).unwrap_or_default().trim_ascii();
+    check_header(
+        name,
+        value.get(1..).unwrap_or_default().trim_ascii(),
+        framing,
+    )
+}
+
+fn check_header<'a>(
+    name: &[u8],
+    value: &'a [u8],
+    framing: &mut Framing<'a>,
+) -> Result<(), Refusal> {
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
         return refuse(
             400,

@@ -30,6 +30,8 @@ pub struct Plan {
     pub redact: Arc<RedactRules>,
     /// How large a head may be.
     pub head_limits: HeadLimits,
+    /// How many exchanges one HTTP/2 connection may carry at once.
+    pub streams: u32,
     /// Times allowed to upstreams.
     pub call_timeouts: CallTimeouts,
     /// How long an idle connection of a client is kept.
@@ -165,6 +167,7 @@ impl Plan {
                 url: limits.url,
                 headers: limits.headers,
             },
+            streams: limits.streams,
             call_timeouts: CallTimeouts {
                 connect: timeouts.connect.0,
                 first_byte: timeouts.first_byte.0,

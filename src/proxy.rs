@@ -3,6 +3,7 @@
 //! It stands on pingora's `HttpServerApp` and not on `HttpProxy`: the pump owns every answer, so the phases of
 //! `HttpProxy` would cost time and memory for nothing, and it logs raw heads.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,11 @@ impl Proxy {
     /// On this flow.
     pub fn new(flow: Flow) -> Self {
         Self { flow }
+    }
+
+    /// What all exchanges share.
+    pub(crate) fn flow(&self) -> &Flow {
+        &self.flow
     }
 }
 
@@ -362,7 +368,9 @@ impl Client for Http1Client<'_> {
             // Where the end of the connection is the end of the answer, only a reset shows that it is not.
             Cut::Close if self.has_head && self.ends_with_connection => self.ctl.reset(),
             Cut::Close | Cut::Fin => {}
-            Cut::Reset | Cut::H2Reset(_) | Cut::GoAway(_) => self.ctl.reset(),
+            Cut::Reset | Cut::ResetConnection | Cut::H2Reset(_) | Cut::GoAway(_) => {
+                self.ctl.reset()
+            }
             Cut::Garbage(bytes) => self.ctl.say_last(bytes),
         }
         self.session.shutdown().await;
@@ -397,13 +405,13 @@ impl Client for Http1Client<'_> {
 }
 
 /// The one line that is logged of an exchange. Never a body, a query or a secret.
-struct LogLine {
+pub(crate) struct LogLine {
     method: String,
     path: String,
 }
 
 impl LogLine {
-    fn of(head: &RequestHead, plan: &Plan) -> Self {
+    pub(crate) fn of(head: &RequestHead, plan: &Plan) -> Self {
         let path = if tracing::enabled!(tracing::Level::INFO) {
             plan.redact
                 .exchange(head)
@@ -423,7 +431,7 @@ impl LogLine {
         tracing::info!(method = %self.method, path = %self.path, route, source = "tunnel", status = 101, "upgrade");
     }
 
-    fn write(&self, report: &Report, took: Duration) {
+    pub(crate) fn write(&self, report: &Report, took: Duration) {
         let tally = &report.tally;
         let outcome = match &report.outcome {
             Outcome::Completed => "completed".to_owned(),
@@ -512,10 +520,7 @@ fn unparsable(error: &pingora::Error) -> Refused {
 fn incoming(session: &ServerSession) -> Result<Incoming, Refused> {
     let header = session.req_header();
     if header.method == http::Method::CONNECT {
-        return Err(Refused::bad_head(
-            405,
-            "CONNECT is not served: point the client's base URL here instead",
-        ));
+        return Err(not_a_tunnel());
     }
     let target = std::str::from_utf8(header.raw_path())
         .map_err(|_| Refused::bad_head(400, "the URL is not UTF-8"))?;
@@ -540,7 +545,7 @@ fn incoming(session: &ServerSession) -> Result<Incoming, Refused> {
         !name.eq_ignore_ascii_case("content-length")
             && !name.eq_ignore_ascii_case("transfer-encoding")
     });
-    let mut head = RequestHead {
+    let head = RequestHead {
         method: header.method.as_str().to_owned(),
         path,
         query,
@@ -550,7 +555,16 @@ fn incoming(session: &ServerSession) -> Result<Incoming, Refused> {
         .client_addr()
         .and_then(|address| address.as_inet())
         .map(std::net::SocketAddr::ip);
-    // Headers of ours are for us alone: neither keyed, nor recorded, nor passed on.
+    Ok(received(head, body, peer, Protocol::Http1))
+}
+
+/// A request whose head is acceptable. Headers of ours are for us alone: neither keyed, nor recorded, nor passed on.
+pub(crate) fn received(
+    mut head: RequestHead,
+    body: BodyLength,
+    peer: Option<IpAddr>,
+    protocol: Protocol,
+) -> Incoming {
     let client = identify(&head, peer);
     let mut ours = Headers::new();
     head.headers.retain(|name, value| {
@@ -560,17 +574,25 @@ fn incoming(session: &ServerSession) -> Result<Incoming, Refused> {
         }
         !is_ours
     });
-    Ok(Incoming {
+    Incoming {
         head,
         body,
         client,
         ours,
-        protocol: Protocol::Http1,
-    })
+        protocol,
+    }
+}
+
+/// CONNECT asks for a tunnel.
+pub(crate) fn not_a_tunnel() -> Refused {
+    Refused::bad_head(
+        405,
+        "CONNECT is not served: point the client's base URL here instead",
+    )
 }
 
 /// Path and query of a request target; the scheme and host of an absolute one are left out.
-fn split_target(target: &str) -> (String, Option<String>) {
+pub(crate) fn split_target(target: &str) -> (String, Option<String>) {
     let relative = match target.split_once("://") {
         Some((scheme, rest))
             if matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") =>

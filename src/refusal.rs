@@ -161,6 +161,16 @@ impl Refused {
         Self::new(500, "internal", reason)
     }
 
+    /// The status to say it with.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// What is wrong, for the log.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// As an answer.
     pub fn answer(&self) -> Answer {
         let mut body = json!({

@@ -1,22 +1,34 @@
-//! Binds, accepts, hands connections to pingora, and stops gracefully.
+//! Binds, accepts, sees what a client speaks, hands connections on, and stops gracefully.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use pingora::apps::ServerApp as _;
-use tokio::net::TcpListener;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
+use crate::certificate::Certificate;
 use crate::conn::Conn;
+use crate::h2::serve_connection;
 use crate::proxy::Proxy;
 
-/// A bound listener and what answers on it.
+/// Bound listeners and what answers on them.
 pub struct Server {
-    listener: TcpListener,
+    doors: Vec<Door>,
     proxy: Arc<Proxy>,
+}
+
+/// A bound listener.
+struct Door {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
 }
 
 /// How a server ended.
@@ -37,37 +49,70 @@ impl Server {
         TcpListener::bind(address).await
     }
 
-    /// On a bound listener.
+    /// On a bound listener, without TLS.
     pub fn new(listener: TcpListener, proxy: Arc<Proxy>) -> Self {
-        Self { listener, proxy }
+        let doors = vec![Door {
+            listener,
+            tls: None,
+        }];
+        Self { doors, proxy }
     }
 
-    /// Where it listens; the port is the real one where 0 was asked for.
+    /// And on one with TLS.
+    ///
+    /// # Errors
+    /// If the library of TLS was built without the versions of it that are in use.
+    pub fn with_tls(
+        mut self,
+        listener: TcpListener,
+        certificate: Certificate,
+    ) -> Result<Self, rustls::Error> {
+        let config: ServerConfig = certificate.server_config()?;
+        self.doors.push(Door {
+            listener,
+            tls: Some(TlsAcceptor::from(Arc::new(config))),
+        });
+        Ok(self)
+    }
+
+    /// Where it listens, first without TLS, then with it; ports are the real ones where 0 was asked for.
+    ///
+    /// # Errors
+    /// If the system does not know.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.doors
+            .iter()
+            .map(|door| door.listener.local_addr())
+            .collect()
+    }
+
+    /// Where it listens without TLS.
     ///
     /// # Errors
     /// If the system does not know.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.doors
+            .first()
+            .ok_or(io::ErrorKind::NotConnected)?
+            .listener
+            .local_addr()
     }
 
     /// Serves until `stop` resolves, then lets what is in flight go on for at most `grace`.
     pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) -> Stopped {
         let (stopping, is_stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
+        let mut turn = 0;
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                accepted = self.listener.accept() => match accepted.map(|(tcp, _)| Conn::accepted(tcp)) {
-                    Ok(Ok(conn)) => {
-                        conn.ctl().keep_line(b"");
+                (door, accepted) = accept(&self.doors, &mut turn) => match accepted {
+                    Ok((tcp, peer)) => {
                         let (proxy, is_stopping) = (Arc::clone(&self.proxy), is_stopping.clone());
-                        connections.spawn(async move {
-                            proxy.process_new(Box::new(conn), &is_stopping).await;
-                        });
+                        let tls = door.tls.clone();
+                        connections.spawn(serve(tcp, peer, tls, proxy, is_stopping));
                     }
-                    // The client was gone before we looked.
-                    Ok(Err(_)) => {}
                     Err(error) => {
                         tracing::warn!(%error, "could not accept a connection");
                         // Out of file descriptors, most likely: it does not get better at once.
@@ -77,7 +122,7 @@ impl Server {
                 Some(_) = connections.join_next() => {}
             }
         }
-        drop(self.listener);
+        drop(self.doors);
         stopping.send_replace(true);
         let drained = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, drained).await.is_ok() {
@@ -87,6 +132,68 @@ impl Server {
         connections.shutdown().await;
         Stopped::GraceOver(busy)
     }
+}
+
+/// The next connection, from each listener in turn, so that one with many does not keep the others waiting.
+async fn accept<'a>(
+    doors: &'a [Door],
+    turn: &mut usize,
+) -> (&'a Door, io::Result<(TcpStream, SocketAddr)>) {
+    poll_fn(|cx| {
+        for _ in doors {
+            *turn = (*turn + 1) % doors.len();
+            let door = &doors[*turn];
+            if let Poll::Ready(accepted) = door.listener.poll_accept(cx) {
+                return Poll::Ready((door, accepted));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Serves one connection to its end.
+async fn serve(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    proxy: Arc<Proxy>,
+    mut is_stopping: watch::Receiver<bool>,
+) {
+    let patience = proxy.flow().state.plan().keepalive;
+    let opened = tokio::select! {
+        biased;
+        opened = tokio::time::timeout(patience, open(tcp, tls)) => opened,
+        // The sender lives as long as the server runs.
+        _ = is_stopping.wait_for(|is_stopping| *is_stopping) => return,
+    };
+    match opened {
+        Ok(Ok((conn, true))) => {
+            serve_connection(conn, Some(peer.ip()), &proxy, is_stopping).await;
+        }
+        Ok(Ok((conn, false))) => {
+            conn.ctl().keep_line(b"");
+            proxy.process_new(Box::new(conn), &is_stopping).await;
+        }
+        // What a client does not like of our certificate is good to know; that it left is not.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::info!(%error, "a client and we did not agree on TLS");
+        }
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Greets a client, and sees whether it speaks HTTP/2.
+async fn open(tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Conn, bool)> {
+    let Some(tls) = tls else {
+        let mut conn = Conn::accepted(tcp)?;
+        let is_http2 = conn.begins_with_http2().await?;
+        return Ok((conn, is_http2));
+    };
+    tcp.set_nodelay(true)?;
+    let tls = tls.accept(tcp).await?;
+    let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok((Conn::tls(tls)?, is_http2))
 }
 
 /// How long no connection is accepted after a failure to accept one.

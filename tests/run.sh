@@ -193,6 +193,9 @@ install_packages() {
     need node nodejs
     need npm npm
     need mount mount
+    need openssl openssl
+    need nghttp nghttp2-client
+    need h2load nghttp2-client
     # Debian's python comes without what makes a virtual environment.
     if ! command -v python3 >/dev/null || ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
         missing+=(python3 python3-venv)

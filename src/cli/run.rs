@@ -1,5 +1,6 @@
 //! The commands that serve: `serve`, `record` and `replay`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,13 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Listen, config_file, print};
 use crate::cassette::{Access, Cassette};
-use crate::config::{Config, RouteSettings, Upstream};
+use crate::certificate::{Certificate, TlsSettings};
+use crate::config::{Address, Config, RouteSettings, Upstream};
 use crate::exchange::Flow;
-use crate::link::TlsSettings;
+use crate::link::UpstreamTls;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
@@ -125,9 +128,9 @@ pub(super) fn record(record: &Record) -> Result<ExitCode, Failure> {
         name: Some("record".to_owned()),
         upstream: Some(record.upstream.clone()),
         mode: Mode::Record,
-        tls: TlsSettings {
+        tls: UpstreamTls {
             ca: record.ca.clone(),
-            ..TlsSettings::default()
+            ..UpstreamTls::default()
         },
         ..RouteSettings::default()
     }];
@@ -203,6 +206,15 @@ async fn run_in_runtime(
         .await
         .with_context(|| format!("could not listen on {}", config.listen.http))
         .map_err(Failure::Unusable)?;
+    let tls = match (&config.listen.https, &config.listen.tls) {
+        (Some(address), Some(settings)) => Some(
+            listen_with_tls(address, settings, &config.folder)
+                .await
+                .map_err(Failure::Unusable)?,
+        ),
+        // A check has found the one without the other.
+        (Some(_), None) | (None, _) => None,
+    };
     let cassette = open_cassette(&config.cassette.path, &plan).map_err(Failure::Unusable)?;
     let mut signals = Signals::new()
         .context("could not wait for signals")
@@ -212,11 +224,16 @@ async fn run_in_runtime(
         state: Arc::new(State::new(plan, cassette.clone())),
         upstreams: Arc::clone(&upstreams),
     };
-    let server = Server::new(listener, Arc::new(Proxy::new(flow)));
-    let address = server
-        .address()
+    let mut server = Server::new(listener, Arc::new(Proxy::new(flow)));
+    if let Some((listener, certificate)) = tls {
+        server = server
+            .with_tls(listener, certificate)
+            .map_err(|error| Failure::Unusable(error.into()))?;
+    }
+    let addresses = server
+        .addresses()
         .map_err(|error| Failure::Unusable(error.into()))?;
-    announce(&address.to_string(), what, is_default, cassette.as_ref())?;
+    announce(&addresses, what, is_default, cassette.as_ref())?;
     let finishing = async {
         upstreams.drained().await;
         if let Some(cassette) = cassette {
@@ -225,6 +242,19 @@ async fn run_in_runtime(
         }
     };
     serve_until_stopped(server, config.listen.grace.0, &mut signals, finishing).await
+}
+
+async fn listen_with_tls(
+    address: &Address,
+    settings: &TlsSettings,
+    folder: &Path,
+) -> anyhow::Result<(TcpListener, Certificate)> {
+    let certificate =
+        Certificate::load(settings, folder).context("could not use the certificate")?;
+    let listener = Server::listen(&address.to_string())
+        .await
+        .with_context(|| format!("could not listen on {address}"))?;
+    Ok((listener, certificate))
 }
 
 /// Serves until the first signal, lets what is in flight go on for the grace time, then finishes; a second signal ends
@@ -293,12 +323,17 @@ fn open_cassette(path: &Path, plan: &Plan) -> anyhow::Result<Option<Cassette>> {
 }
 
 fn announce(
-    address: &str,
+    addresses: &[SocketAddr],
     what: &str,
     is_default: bool,
     cassette: Option<&Cassette>,
 ) -> Result<(), Failure> {
-    let mut lines = vec![format!("listening on http://{address}"), what.to_owned()];
+    let mut lines: Vec<_> = ["http", "https"]
+        .iter()
+        .zip(addresses)
+        .map(|(scheme, address)| format!("listening on {scheme}://{address}"))
+        .collect();
+    lines.push(what.to_owned());
     if let Some(cassette) = cassette {
         let count = cassette
             .entries()
@@ -312,7 +347,7 @@ fn announce(
         };
         lines.push(format!("{count} {noun} can be replayed"));
     }
-    if is_default {
+    if let Some(address) = addresses.first().filter(|_| is_default) {
         lines.push(format!(
             "try it, twice each: the first answer is made up and recorded, the second is replayed in the same time\n  \
              curl -N http://{address}/v1/chat/completions -H 'content-type: application/json' \\\n    \

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::TlsSettings;
 use crate::fault::listen::ListenFault;
 use crate::mode::RecordPolicy;
 use crate::sanitize::redact::RedactSettings;
@@ -120,6 +121,12 @@ impl Default for Config {
 pub struct Listen {
     /// Host and port for HTTP; port 0 takes a free one.
     pub http: Address,
+    /// Host and port for HTTPS, with the certificate in `tls`. Not set: nothing listens for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https: Option<Address>,
+    /// The certificate that `https` shows. Its files are read again when they change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
     /// How long open exchanges may go on after the order to stop.
     pub grace: Span,
     /// What is done to whole connections on purpose.
@@ -131,6 +138,8 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             http: Address::local(8080),
+            https: None,
+            tls: None,
             grace: Span::secs(10),
             faults: Vec::new(),
         }
@@ -166,6 +175,8 @@ pub struct Limits {
     pub url: ByteSize,
     /// The most header lines of a request; more is answered 431.
     pub headers: usize,
+    /// The most requests at once on one HTTP/2 connection; more wait in the client, or are refused.
+    pub streams: u32,
     /// How far the upstream is read ahead of the client.
     pub body_ahead: ByteSize,
     /// How much of an answer is still read for its recording after the client has left.
@@ -178,6 +189,7 @@ impl Default for Limits {
             head: ByteSize::kib(64),
             url: ByteSize::kib(16),
             headers: 200,
+            streams: 100,
             body_ahead: ByteSize::mib(1),
             drain: ByteSize::mib(4),
         }

@@ -284,7 +284,7 @@ fn people_say(expected: &str) -> String {
         "a boolean" => "`true` or `false`".to_owned(),
         "a map" => "a table".to_owned(),
         "a sequence" => "a list in brackets".to_owned(),
-        "u64" | "usize" => "a whole number, not negative".to_owned(),
+        "u32" | "u64" | "usize" => "a whole number, not negative".to_owned(),
         "f64" => "a number".to_owned(),
         _ if expected.starts_with("struct ") => "a table".to_owned(),
         _ => expected.to_owned(),

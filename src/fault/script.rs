@@ -33,6 +33,8 @@ pub struct Armed {
     pub chance: Stream,
     /// What stands in the place of the source's answer, for the kinds that have that.
     pub stand_in: Option<(ResponseHead, Bytes)>,
+    /// Whether it takes the whole connection.
+    pub is_for_connection: bool,
 }
 
 /// How far a fault has come.
@@ -100,6 +102,7 @@ struct Effect {
     /// Whether its place was reached: it acts once.
     has_acted: bool,
     stand_in: Option<(ResponseHead, Bytes)>,
+    is_for_connection: bool,
     chance: Stream,
 }
 
@@ -140,6 +143,7 @@ impl Script {
                     fate: Fate::Waiting,
                     has_acted: false,
                     stand_in: armed.stand_in,
+                    is_for_connection: armed.is_for_connection,
                     chance: armed.chance,
                 })
                 .collect(),
@@ -565,7 +569,11 @@ impl Script {
                 );
             }
             Kind::Cut { how, .. } => {
-                let cut = cut_of(*how);
+                let is_for_connection = self
+                    .effects
+                    .get(fault)
+                    .is_some_and(|effect| effect.is_for_connection);
+                let cut = cut_of(*how, is_for_connection);
                 self.last(fault, when, cut);
             }
             Kind::ErrorEvent { error, then, .. } => {
@@ -645,11 +653,12 @@ fn position(kind: &Kind) -> Option<&Position> {
     }
 }
 
-fn cut_of(how: How) -> Cue {
+fn cut_of(how: How, is_for_connection: bool) -> Cue {
     Cue::Cut(match how {
         How::CleanEnd | How::MissingTerminator => return Cue::End(Ending::Complete),
         How::MissingLastChunk => Cut::Close,
         How::CloseFramed | How::ShortBody => Cut::Fin,
+        How::Reset if is_for_connection => Cut::ResetConnection,
         How::Reset => Cut::Reset,
         How::H2Reset(code) => Cut::H2Reset(code),
         How::GoAway(code) => Cut::GoAway(code),

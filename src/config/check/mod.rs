@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Config, Way};
+use crate::certificate::Certificate;
 use crate::route::CompiledMatch;
 use crate::units::{ByteSize, Span};
 
@@ -66,6 +67,7 @@ pub(in crate::config) fn findings(
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     check_sections(config, &mut found);
+    check_tls(config, &mut found);
     for (index, route) in config.routes.iter().enumerate() {
         route::check(route, &Way::route(index), &config.folder, env, &mut found);
     }
@@ -105,11 +107,16 @@ fn check_sections(config: &Config, found: &mut Vec<Finding>) {
             ));
         }
     }
-    if limits.headers == 0 {
-        found.push(Finding::at(
-            Way::to(&["limits", "headers"]),
-            "with `headers` at zero nothing passes",
-        ));
+    for (key, is_zero) in [
+        ("headers", limits.headers == 0),
+        ("streams", limits.streams == 0),
+    ] {
+        if is_zero {
+            found.push(Finding::at(
+                Way::to(&["limits", key]),
+                format!("with `{key}` at zero nothing passes"),
+            ));
+        }
     }
     let timeouts = &config.timeouts;
     let spans = [
@@ -126,6 +133,29 @@ fn check_sections(config: &Config, found: &mut Vec<Finding>) {
                 Way::to(&["timeouts", key]),
                 format!("with `{key}` at zero every exchange fails"),
             ));
+        }
+    }
+}
+
+fn check_tls(config: &Config, found: &mut Vec<Finding>) {
+    let way = |keys: &[&str]| Way::to(&["listen"]).then(keys);
+    match (&config.listen.https, &config.listen.tls) {
+        (None, None) => {}
+        (Some(_), None) => found.push(
+            Finding::at_key(way(&["https"]), "`https` has no certificate to show")
+                .hint("add `tls = { cert = \"server.pem\", key = \"server.key\" }`")
+                .relying_on([way(&[])]),
+        ),
+        (None, Some(_)) => found.push(
+            Finding::at_key(way(&["tls"]), "no listener shows this certificate")
+                .hint("add `https = \"127.0.0.1:8443\"`")
+                .relying_on([way(&[])]),
+        ),
+        (Some(_), Some(tls)) => {
+            if let Err(error) = Certificate::load(tls, &config.folder) {
+                let key = if error.is_about_key() { "key" } else { "cert" };
+                found.push(Finding::at(way(&["tls", key]), error.to_string()));
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ fn script(kinds: Vec<Kind>) -> Script {
             kind,
             chance: Draw::from_bits(7).stream(),
             stand_in: None,
+            is_for_connection: false,
         })
         .collect();
     Script::new(
