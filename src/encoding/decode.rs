@@ -1,16 +1,8 @@
 //! Takes content encodings off bodies, never beyond a limit.
 
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        reason = "it reads hostile bytes"
-    )
-)]
-
 use std::io::{self, Write};
 
+use super::recipe::names;
 use zstd::stream::raw::{DParameter, Operation as _};
 
 /// Why a body could not be decoded.
@@ -25,6 +17,9 @@ pub enum EncodingError {
     /// The decoded body is larger than this many bytes.
     #[error("the decoded body is larger than {0} bytes")]
     TooLarge(usize),
+    /// The encoder failed; with what it said.
+    #[error("the encoder failed: {0}")]
+    Impossible(String),
 }
 
 /// Decodes a whole body by the value of its `content-encoding`, up to `limit` decoded bytes.
@@ -56,11 +51,7 @@ impl Decoder {
     ///
     /// `Unsupported` for an unknown encoding, and for a list of more than four.
     pub fn new(content_encoding: &str, limit: usize) -> Result<Self, EncodingError> {
-        let names: Vec<String> = content_encoding
-            .split(',')
-            .map(|name| name.trim().to_ascii_lowercase())
-            .filter(|name| !name.is_empty() && name != "identity")
-            .collect();
+        let names = names(content_encoding);
         if names.len() > MAX_STAGES {
             return Err(EncodingError::Unsupported(content_encoding.to_owned()));
         }
@@ -200,7 +191,7 @@ impl Stage {
             Kind::Deflate(..) => Ok(()),
             Kind::Zlib(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
             Kind::Raw(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-            Kind::Brotli(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
+            Kind::Brotli(decoder) => decoder.write_all(bytes).and_then(|()| drain(decoder)),
             Kind::Zstd(decoder) => decoder.decode(bytes),
         };
         self.taken(result.is_ok(), limit)
@@ -244,6 +235,18 @@ impl Stage {
             Kind::Raw(decoder) => decoder.get_mut(),
             Kind::Brotli(decoder) => decoder.get_mut(),
             Kind::Zstd(decoder) => &mut decoder.sink,
+        }
+    }
+}
+
+/// Brings out what the decoder could say already: it keeps what doesn't fit into its buffer until it's asked again.
+fn drain(decoder: &mut brotli::DecompressorWriter<Sink>) -> io::Result<()> {
+    loop {
+        let before = decoder.get_ref().written;
+        // What it takes of nothing tells nothing.
+        let _taken: usize = decoder.write(&[])?;
+        if decoder.get_ref().written == before {
+            return Ok(());
         }
     }
 }
@@ -325,7 +328,7 @@ impl Write for Sink {
 }
 
 /// More encodings on top of each other than anybody sends; each one multiplies what a bomb may cost.
-const MAX_STAGES: usize = 4;
+pub(super) const MAX_STAGES: usize = 4;
 
 /// How much is decoded at a time; a block of zstd is at most 128 KiB.
 const ZSTD_STEP: usize = 32 * 1024;
