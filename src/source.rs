@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::call::{Piece, Said, UpstreamError};
 use crate::cassette::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
+use crate::encoding::{Encoder, EncodingError};
 use crate::message::{Ending, Headers, ResponseHead};
 use crate::shape::pace::Pace;
 use crate::synth::Answer;
@@ -65,6 +66,8 @@ pub struct Replay {
     side: Option<(SideFile, File)>,
     /// Bytes of the current item that were handed out.
     taken: usize,
+    /// What the items pass through that are too large to be encoded before.
+    encoder: Option<Encoder>,
 }
 
 /// A made-up answer as it is played.
@@ -149,8 +152,20 @@ impl Replay {
                 "its status is {status}, which ends no answer"
             )));
         }
-        let side = match &recording.side {
+        let (side, encoder) = match &recording.playback {
+            None => (&recording.side, None),
+            Some(playback) => (&playback.side, playback.encoder.as_ref()),
+        };
+        let side = match side {
             Some(side) => Some((side.clone(), side.open()?)),
+            None => None,
+        };
+        let encoder = match encoder {
+            Some(again) => {
+                let size = usize::try_from(recording.body_bytes()).unwrap_or(usize::MAX);
+                let encoder = again.encoder(size, recording.items.len());
+                Some(encoder.map_err(io::Error::other)?)
+            }
             None => None,
         };
         let pace = match (pace, recording.play.speed) {
@@ -163,12 +178,13 @@ impl Replay {
             position: Position::Head,
             side,
             taken: 0,
+            encoder,
         })
     }
 
     /// When the next step is due in the recording, from the end of the request.
     fn at(&self) -> Duration {
-        let items = &self.recording.items;
+        let items = self.items();
         let last = || items.last().map_or(Duration::ZERO, |item| item.at);
         let after_head = match self.position {
             Position::Head => Duration::ZERO,
@@ -178,23 +194,46 @@ impl Replay {
         self.recording.head_after + after_head
     }
 
+    /// What is played after the head.
+    fn items(&self) -> &[Item] {
+        match &self.recording.playback {
+            Some(playback) => &playback.items,
+            None => &self.recording.items,
+        }
+    }
+
+    fn head(&self) -> ResponseHead {
+        match &self.recording.playback {
+            Some(playback) => playback.head.clone(),
+            None => self.recording.head.clone(),
+        }
+    }
+
     fn next(&mut self, request_end: Instant) -> Step {
-        let due = self.pace.due(self.at()).map(|due| moment(request_end, due));
-        let what = match self.position {
-            Position::Head => {
-                self.position = self.item_from(0);
-                let mut head = self.recording.head.clone();
-                if self.recording.protocol != "http/1.1" {
-                    frame_for_http1(&mut head, &self.recording.request.method);
+        let mut due = self.pace.due(self.at()).map(|due| moment(request_end, due));
+        let what = loop {
+            let what = match self.position {
+                Position::Head => {
+                    self.position = self.item_from(0);
+                    let mut head = self.head();
+                    if self.recording.protocol != "http/1.1" {
+                        frame_for_http1(&mut head, &self.recording.request.method);
+                    }
+                    What::Head(head)
                 }
-                What::Head(head)
+                Position::Item(index) => self.item(index),
+                Position::Trailers => {
+                    self.position = Position::Over;
+                    What::Trailers(self.recording.trailers.clone().unwrap_or_default())
+                }
+                Position::Over => self.end(),
+            };
+            // An encoder may keep a piece to itself; then the next one is due.
+            match what {
+                What::Chunk(bytes, _) if bytes.is_empty() => {}
+                what => break what,
             }
-            Position::Item(index) => self.item(index),
-            Position::Trailers => {
-                self.position = Position::Over;
-                What::Trailers(self.recording.trailers.clone().unwrap_or_default())
-            }
-            Position::Over => What::End(self.recording.ending),
+            due = self.pace.due(self.at()).map(|due| moment(request_end, due));
         };
         Step {
             due,
@@ -203,11 +242,20 @@ impl Replay {
         }
     }
 
+    /// The end, or what an encoder still held before it.
+    fn end(&mut self) -> What {
+        let ending = self.recording.ending;
+        match self.encoder.take() {
+            Some(encoder) if ending == Ending::Complete => encoded(encoder.finish()),
+            Some(_) | None => What::End(ending),
+        }
+    }
+
     /// The first item from this one on that goes to the client as a piece of the body.
     fn item_from(&self, index: usize) -> Position {
         let is_played =
             |item: &Item| item.direction == Direction::Down && item.kind == ItemKind::Bytes;
-        let rest = self.recording.items.get(index..).unwrap_or_default();
+        let rest = self.items().get(index..).unwrap_or_default();
         rest.iter()
             .position(|item| is_played(item) && !item.body.is_empty())
             .map_or_else(
@@ -225,14 +273,13 @@ impl Replay {
     }
 
     fn item(&mut self, index: usize) -> What {
-        match self.recording.items.get(index).map(|item| &item.body) {
+        match self.items().get(index).map(|item| item.body.clone()) {
             None => What::End(self.recording.ending),
             Some(ItemBody::Inline(bytes)) => {
-                let bytes = bytes.clone();
                 self.position = self.item_from(index + 1);
                 What::Chunk(bytes, None)
             }
-            Some(ItemBody::Side { offset, len }) => self.read_side(index, *offset, *len),
+            Some(ItemBody::Side { offset, len }) => self.read_side(index, offset, len),
         }
     }
 
@@ -246,11 +293,16 @@ impl Replay {
         match read {
             Ok(bytes) => {
                 self.taken += count;
-                if self.taken >= len {
+                let is_through = self.taken >= len;
+                if is_through {
                     self.taken = 0;
                     self.position = self.item_from(index + 1);
                 }
-                What::Chunk(bytes, None)
+                match &mut self.encoder {
+                    None => What::Chunk(bytes, None),
+                    Some(encoder) if is_through => encoded(encoder.push(&bytes)),
+                    Some(encoder) => encoded(encoder.push_part(&bytes)),
+                }
             }
             Err(error) => {
                 self.position = Position::Over;
@@ -306,6 +358,14 @@ impl Synth {
             came: None,
             what,
         }
+    }
+}
+
+/// What an encoder made, perhaps nothing yet.
+fn encoded(result: Result<Vec<u8>, EncodingError>) -> What {
+    match result {
+        Ok(bytes) => What::Chunk(bytes.into(), None),
+        Err(error) => What::Unreadable(format!("the body can't be encoded again: {error}")),
     }
 }
 

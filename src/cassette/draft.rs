@@ -169,6 +169,13 @@ impl Draft {
             head_after: self.head.map(|(_, after, _)| after).unwrap_or_default(),
             items,
             side: end.side.as_ref().map(|(name, len)| side(name, *len)),
+            encoded: end.encoded.clone().map(|mut encoded| {
+                if let Some(wire) = &mut encoded.wire {
+                    folder.clone_into(&mut wire.folder);
+                }
+                encoded
+            }),
+            playback: None,
             trailers: self.trailers,
             ending: end.ending,
             redacted: end.redacted.clone(),

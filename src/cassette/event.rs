@@ -9,8 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::cassette::encoded::Encoded;
 use crate::cassette::format::{
-    header_lines, header_list, is_plain, micros, octets, time_of, timestamp,
+    encoded_of, encoded_value, header_lines, header_list, is_plain, micros, octets, time_of,
+    timestamp,
 };
 use crate::json;
 use crate::key::Key;
@@ -82,6 +84,8 @@ pub(crate) struct End {
     pub(crate) side: Option<(String, u64)>,
     /// The chunks of the side file, where they are not those that were journaled.
     pub(crate) chunks: Option<Vec<(Duration, usize, bool)>>,
+    /// The encoding of the answer's body. Its side file has no folder.
+    pub(crate) encoded: Option<Encoded>,
 }
 
 /// Where a request's body is.
@@ -171,6 +175,9 @@ impl Line {
                     let chunk =
                         |(at, len, held): &(Duration, usize, bool)| json!([micros(*at), len, held]);
                     add("chunks", chunks.iter().map(chunk).collect());
+                }
+                if let Some(encoded) = &end.encoded {
+                    add("encoding", Value::Object(encoded_value(encoded)));
                 }
             }
             Event::Spool | Event::Discard | Event::Filed => {}
@@ -270,6 +277,10 @@ impl End {
                         .map(chunk_of)
                         .collect::<Option<_>>()?,
                 ),
+                None => None,
+            },
+            encoded: match value.get("encoding") {
+                Some(value) => Some(encoded_of(value)?),
                 None => None,
             },
         };

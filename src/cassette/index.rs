@@ -96,9 +96,11 @@ impl Indexed {
             found.map(|(route, canonical)| (route, canonical.key()))
         };
         let recorded = key(recorded).map(|(_, key)| key);
+        let wire = recording.encoded.as_ref();
         let mut sides: Vec<String> = recording
             .side
             .iter()
+            .chain(wire.and_then(|encoded| encoded.wire.as_ref()))
             .map(|side| side.name.clone())
             .collect();
         for body in [

@@ -11,15 +11,16 @@ use bytes::Bytes;
 use tracing::warn;
 
 use crate::cassette::asked::Asked;
+use crate::cassette::coding::{Coding, Hunches, Settled};
 use crate::cassette::draft::Draft;
 use crate::cassette::event::{End, Event, Line, Piece, Stored};
 use crate::cassette::files::{self, WriteError};
 use crate::cassette::format::{INLINE_LIMIT, is_header, micros};
 use crate::cassette::index::key_body;
 use crate::cassette::queue::Begin;
-use crate::cassette::recording::{BODIES, ItemBody};
+use crate::cassette::recording::{BODIES, ItemBody, SideFile};
 use crate::cassette::spool::Spool;
-use crate::cassette::wire::{Ended, Wire};
+use crate::cassette::wire::{Coded, Ended, Wire};
 use crate::key::{Key, KeyRules};
 use crate::message::{Chunk, Ending, Headers, ResponseHead};
 use crate::mode::RecordPolicy;
@@ -178,6 +179,7 @@ impl Intake {
     pub(crate) fn finish(
         mut self,
         ending: Ending,
+        hunches: &mut Hunches,
         journal: &mut Vec<u8>,
     ) -> Result<Result<Finished, Vec<String>>, WriteError> {
         let Some(wire) = self.wire.take() else {
@@ -187,8 +189,7 @@ impl Intake {
             pieces,
             applied,
             head,
-            verdict,
-            is_beyond_limit,
+            coded,
         } = wire.finish(ending);
         for ((at, held), bytes) in pieces {
             self.keep(at, held, bytes.into_inner(), journal)?;
@@ -197,36 +198,44 @@ impl Intake {
             Some((_, _, key)) if !self.asked.is_news() => *key,
             _ => self.key(journal)?,
         };
-        let (side, chunks) = match verdict {
+        let is_beyond_limit = self.is_beyond_limit
+            || matches!(&coded, Some(Coded::Decoded(unpacked)) if unpacked.is_beyond_limit);
+        let ending = if is_beyond_limit {
+            Ending::Limit
+        } else {
+            ending
+        };
+        let settled = self.settle(coded, head, ending, hunches);
+        let (side, chunks) = match settled.body {
             Some(wire) => {
-                let bodies = self.folder.join(BODIES);
-                let name = files::write_side(&self.folder, &wire.bytes)
-                    .map_err(WriteError::at(&bodies))?;
-                self.sides.push(name.clone());
-                (Some((name, wire.bytes.len() as u64)), Some(wire.chunks))
+                let side = self.write_side(&wire.bytes)?;
+                (Some(side), Some(wire.chunks))
             }
             None => match &self.spool {
                 Some(spool) => (Some(spool.keep(&self.folder)?), None),
                 None => (None, None),
             },
         };
+        let mut encoded = settled.encoded;
+        if let (Some(encoded), Some(wire)) = (&mut encoded, &settled.wire) {
+            let (name, len) = self.write_side(wire)?;
+            let folder = PathBuf::new();
+            encoded.wire = Some(SideFile { folder, name, len });
+        }
         let mut redacted = self.redactor.applied();
         redacted.extend(applied);
         redacted.sort_unstable();
         redacted.dedup();
         let end = End {
-            ending: if is_beyond_limit || self.is_beyond_limit {
-                Ending::Limit
-            } else {
-                ending
-            },
-            head,
+            ending,
+            head: settled.head,
             redacted,
             key,
             file: String::new(),
             replaces: Vec::new(),
             side,
             chunks,
+            encoded,
         };
         Ok(Ok(Finished {
             draft: self.draft,
@@ -262,11 +271,8 @@ impl Intake {
             None => Stored::TooLarge,
             Some(body) if is_inline(&body) => Stored::Inline(body),
             Some(body) => {
-                let bodies = self.folder.join(BODIES);
-                let name =
-                    files::write_side(&self.folder, &body).map_err(WriteError::at(&bodies))?;
-                self.sides.push(name.clone());
-                Stored::Side(name, body.len() as u64)
+                let (name, len) = self.write_side(&body)?;
+                Stored::Side(name, len)
             }
         };
         if stored != self.draft.request_body {
@@ -274,6 +280,37 @@ impl Intake {
         }
         self.asked.told();
         Ok(canonical.key())
+    }
+
+    /// What is kept of an answer whose body came to its end, encoded or not.
+    fn settle(
+        &self,
+        coded: Option<Coded>,
+        head: ResponseHead,
+        ending: Ending,
+        hunches: &mut Hunches,
+    ) -> Settled {
+        let name = head.headers.get_str("content-encoding");
+        let name = name.unwrap_or_default().to_owned();
+        match coded {
+            None => Settled::plain(head),
+            Some(Coded::Undecoded(why)) => Settled::undecoded(head, name, why),
+            Some(Coded::Decoded(unpacked)) => Coding {
+                name,
+                upstream: &self.draft.upstream,
+                items: &self.draft.items,
+                ending,
+            }
+            .settle(unpacked, head, hunches),
+        }
+    }
+
+    /// Makes a side file of redacted bytes.
+    fn write_side(&mut self, bytes: &[u8]) -> Result<(String, u64), WriteError> {
+        let bodies = self.folder.join(BODIES);
+        let name = files::write_side(&self.folder, bytes).map_err(WriteError::at(&bodies))?;
+        self.sides.push(name.clone());
+        Ok((name, bytes.len() as u64))
     }
 
     /// Keeps a redacted piece of the answer.

@@ -6,6 +6,7 @@
 //! Reading goes through an index without bodies, and a bounded memory of what was used last. It knows nothing of
 //! routes or modes: the rules by which a request is keyed are handed in.
 
+mod encoded;
 mod recording;
 
 mod files;
@@ -21,6 +22,7 @@ mod journal;
 mod recover;
 
 mod asked;
+mod coding;
 mod filing;
 mod intake;
 mod policy;
@@ -32,6 +34,7 @@ mod writer;
 
 mod store;
 
+pub use encoded::{Again, Encoded, Flaw, Playback, WireChunk};
 pub use format::BrokenFile;
 pub use index::{Entry, Keying, RecordingId};
 pub use queue::Begin;

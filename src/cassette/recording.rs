@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde_json::{Map, Value};
 
+use crate::cassette::encoded::{Encoded, Playback};
 use crate::message::{Ending, Headers, RequestHead, ResponseHead};
 
 /// One exchange in a cassette. Holds only what was redacted.
@@ -29,14 +31,18 @@ pub struct Recording {
     pub request: RequestHead,
     /// As it was asked, after redaction.
     pub request_body: RecordedBody,
-    /// As it was answered. Its `content-length` fits the items.
+    /// As it was answered. Its `content-length` fits what is played.
     pub head: ResponseHead,
     /// From the end of the request to the answer's head.
     pub head_after: Duration,
-    /// The answer's body, in order, and what else passed after the head.
+    /// The answer's body, in order, and what else passed after the head. Decoded where `encoded` says so.
     pub items: Vec<Item>,
     /// The file in which the bytes of `ItemBody::Side` stand.
     pub side: Option<SideFile>,
+    /// What is known of the encoding of the answer's body.
+    pub encoded: Option<Encoded>,
+    /// What is played, where that are not the items. Made when it's loaded.
+    pub playback: Option<Arc<Playback>>,
     /// What came after the body.
     pub trailers: Option<Headers>,
     /// How the answer ended.

@@ -148,6 +148,7 @@ fn interrupted(folder: &Path, id: u64, draft: Draft, before: &[Recovered]) -> Op
         replaces: Vec::new(),
         side: spool.clone().zip(draft.spooled),
         chunks: None,
+        encoded: None,
     };
     let mut draft = draft;
     if let Some(spool) = &spool {

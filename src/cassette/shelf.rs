@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
+use crate::cassette::encoded::Playback;
 use crate::cassette::files;
 use crate::cassette::format::{BrokenFile, parse};
 use crate::cassette::index::{Index, Indexed, RecordingId, Rules};
@@ -162,7 +163,10 @@ impl Shelf {
         }
         let name = self.index().name(id)?.to_owned();
         let recording = match self.read(&name) {
-            Ok(recording) => Arc::new(recording),
+            Ok(mut recording) => {
+                recording.playback = Playback::of(&recording);
+                Arc::new(recording)
+            }
             Err(broken) => return Some(Err(broken)),
         };
         let bytes = weight(&recording);
@@ -219,7 +223,14 @@ fn weight(recording: &Recording) -> usize {
         })
         .sum();
     let headers = recording.request.headers.len() + recording.head.headers.len();
-    size_of::<Recording>() + inline(&recording.request_body) + items + headers * HEADER_WEIGHT
+    let played = recording.playback.as_ref().map_or(0, |playback| {
+        playback.held() + playback.items.len() * ITEM_WEIGHT
+    });
+    size_of::<Recording>()
+        + inline(&recording.request_body)
+        + items
+        + played
+        + headers * HEADER_WEIGHT
 }
 
 /// How many recordings stay in memory.

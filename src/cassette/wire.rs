@@ -4,8 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tracing::warn;
+use bytes::Bytes;
 
 use crate::encoding::{Decoder, EncodingError};
 use crate::message::{Ending, ResponseHead};
@@ -26,6 +25,8 @@ pub(crate) struct Wire {
     /// One that has seen nothing yet.
     fresh: StreamRedactor<Tag>,
     encoded: Option<Encoded>,
+    /// Why a body that claims an encoding is not decoded.
+    undecoded: Option<String>,
     /// How many bytes came, and how many of them are left after redaction.
     came: u64,
     left: u64,
@@ -35,9 +36,11 @@ struct Encoded {
     decoder: Option<Decoder>,
     /// As they came. `None` when they became too many to hold.
     chunks: Option<Vec<(Tag, Bytes)>>,
+    last: Tag,
     held: usize,
-    has_decoded: bool,
-    is_broken: bool,
+    came: usize,
+    decoded: usize,
+    flaw: Option<String>,
     is_beyond_limit: bool,
 }
 
@@ -47,18 +50,31 @@ pub(crate) struct Ended {
     pub(crate) pieces: Vec<Clean>,
     /// The rules that fired.
     pub(crate) applied: Vec<String>,
-    /// The head that fits what is kept.
+    /// The head that fits what is kept; that of a decoded body is still as it came.
     pub(crate) head: ResponseHead,
-    /// The bytes as they came, where they are to be kept instead of the pieces.
-    pub(crate) verdict: Option<Verdict>,
-    /// Whether it decodes to more than may be.
-    pub(crate) is_beyond_limit: bool,
+    /// What became of the encoding. `None` where there is none, or nothing came.
+    pub(crate) coded: Option<Coded>,
 }
 
-/// An encoded body that hides nothing.
-pub(crate) struct Verdict {
-    pub(crate) bytes: Bytes,
-    pub(crate) chunks: Vec<(Duration, usize, bool)>,
+/// What became of a body that claims an encoding.
+#[derive(Debug)]
+pub(crate) enum Coded {
+    /// The pieces are as they came, for this reason.
+    Undecoded(String),
+    /// The pieces are decoded.
+    Decoded(Unpacked),
+}
+
+/// A body that was decoded.
+pub(crate) struct Unpacked {
+    /// As it came, whole. Not redacted; `None` where it became too large to hold.
+    pub(crate) chunks: Option<Vec<(Tag, Bytes)>>,
+    /// Whether the bytes as they came are free of secrets, decoded and as they are, and may be written.
+    pub(crate) is_clean: bool,
+    /// Why it could not be decoded to its end.
+    pub(crate) flaw: Option<String>,
+    /// Whether it decodes to more than may be.
+    pub(crate) is_beyond_limit: bool,
 }
 
 impl Wire {
@@ -69,23 +85,18 @@ impl Wire {
         fresh: StreamRedactor<Tag>,
     ) -> Self {
         let encoding = head.headers.get_str("content-encoding").unwrap_or_default();
-        let encoded = match Decoder::new(encoding, DECODED_LIMIT) {
-            Ok(decoder) if !decoder.is_identity() => Some(Encoded {
-                decoder: Some(decoder),
-                chunks: Some(Vec::new()),
-                held: 0,
-                has_decoded: false,
-                is_broken: false,
-                is_beyond_limit: false,
-            }),
+        let (encoded, undecoded) = match Decoder::new(encoding, DECODED_LIMIT) {
+            Ok(decoder) if !decoder.is_identity() => (Some(Encoded::new(decoder)), None),
+            Ok(_) => (None, None),
             // What can't be decoded is searched as it is.
-            Ok(_) | Err(_) => None,
+            Err(error) => (None, Some(error.to_string())),
         };
         Self {
             head,
             redactor,
             fresh,
             encoded,
+            undecoded,
             came: 0,
             left: 0,
         }
@@ -112,8 +123,9 @@ impl Wire {
                 let step = encoded.push(tag, bytes, |decoded| {
                     pieces.extend(redactor.push(tag, decoded));
                 });
-                if let Step::NotEncoded(chunks) = step {
+                if let Step::NotEncoded(chunks, why) = step {
                     self.encoded = None;
+                    self.undecoded = Some(why);
                     for (tag, bytes) in &chunks {
                         pieces.extend(self.redactor.push(*tag, bytes));
                     }
@@ -128,33 +140,15 @@ impl Wire {
     /// There is no more.
     pub(crate) fn finish(mut self, ending: Ending) -> Ended {
         let mut pieces = Vec::new();
-        let mut verdict = None;
-        let mut is_beyond_limit = false;
+        let mut unpacked = None;
         if let Some(mut encoded) = self.encoded.take() {
-            let tag = encoded.last_tag();
             match encoded.decoder.take().map(Decoder::finish) {
-                Some(Ok(rest)) => pieces = self.redactor.push(tag, &rest),
-                Some(Err(_)) => encoded.is_broken = true,
+                Some(Ok(rest)) => pieces = self.redactor.push(encoded.last, &rest),
+                Some(Err(error)) => encoded.flaw = Some(error.to_string()),
                 None => {}
             }
             pieces.extend(self.redactor.finish());
-            is_beyond_limit = encoded.is_beyond_limit;
-            let is_broken = encoded.is_broken;
-            if !self.redactor.changed() && !is_beyond_limit {
-                verdict = encoded.verdict(self.fresh);
-            }
-            self.left += length_of(&pieces);
-            // Where nothing came, as after HEAD, the head speaks of a body that others would get.
-            if verdict.is_none() && self.came > 0 {
-                if is_broken {
-                    warn!(
-                        "an answer whose encoding is broken is recorded up to where it could be read"
-                    );
-                }
-                self.head.headers.remove("content-encoding");
-                let length = (ending == Ending::Complete).then_some(self.left);
-                fix_length(&mut self.head, length);
-            }
+            unpacked = Some(encoded.unpacked(&self.redactor, self.fresh));
         } else {
             pieces = self.redactor.finish();
             self.left += length_of(&pieces);
@@ -163,12 +157,17 @@ impl Wire {
                 fix_length(&mut self.head, length);
             }
         }
+        let coded = match (unpacked, self.undecoded) {
+            // Where nothing came, as after HEAD, the head speaks of a body that others would get.
+            _ if self.came == 0 => None,
+            (Some(unpacked), _) => Some(Coded::Decoded(unpacked)),
+            (None, why) => why.map(Coded::Undecoded),
+        };
         Ended {
             applied: self.redactor.applied(),
             pieces,
             head: self.head,
-            verdict,
-            is_beyond_limit,
+            coded,
         }
     }
 
@@ -192,13 +191,57 @@ impl Wire {
 enum Step {
     /// What it means was handed over, if there was anything.
     Taken,
-    /// The head lied: all that came so far.
-    NotEncoded(Vec<(Tag, Bytes)>),
+    /// The head lied: all that came so far, and how it shows.
+    NotEncoded(Vec<(Tag, Bytes)>, String),
 }
 
 impl Encoded {
-    /// Hands over what a chunk decodes to, little by little: a few bytes can stand for very many.
+    fn new(decoder: Decoder) -> Self {
+        Self {
+            decoder: Some(decoder),
+            chunks: Some(Vec::new()),
+            last: Tag::default(),
+            held: 0,
+            came: 0,
+            decoded: 0,
+            flaw: None,
+            is_beyond_limit: false,
+        }
+    }
+
+    /// Hands over what a chunk decodes to: all at once where it's little, for a few bytes can stand for very many.
     fn push(&mut self, tag: Tag, bytes: &Bytes, mut take: impl FnMut(&[u8])) -> Step {
+        self.hold(tag, bytes);
+        let Some(decoder) = &mut self.decoder else {
+            return Step::Taken;
+        };
+        let mut ready = Vec::new();
+        for piece in bytes.chunks(DECODED_AT_ONCE) {
+            self.came += piece.len();
+            let result = decoder.push(piece).and_then(|decoded| {
+                self.decoded += decoded.len();
+                ready.extend(decoded);
+                if is_bomb(self.came, self.decoded) {
+                    Err(EncodingError::TooLarge(self.decoded))
+                } else {
+                    Ok(())
+                }
+            });
+            if let Err(error) = result {
+                take(&ready);
+                return self.fail(&error);
+            }
+            if ready.len() > HANDED_AT_ONCE {
+                take(&ready);
+                ready.clear();
+            }
+        }
+        take(&ready);
+        Step::Taken
+    }
+
+    fn hold(&mut self, tag: Tag, bytes: &Bytes) {
+        self.last = tag;
         if let Some(chunks) = &mut self.chunks {
             self.held += bytes.len();
             chunks.push((tag, bytes.clone()));
@@ -208,69 +251,46 @@ impl Encoded {
             self.chunks = None;
             self.held = 0;
         }
-        let Some(decoder) = &mut self.decoder else {
-            return Step::Taken;
-        };
-        let mut has_taken = false;
-        for piece in bytes.chunks(DECODED_AT_ONCE) {
-            match decoder.push(piece) {
-                Ok(decoded) if decoded.is_empty() => {}
-                Ok(decoded) => {
-                    self.has_decoded = true;
-                    has_taken = true;
-                    take(&decoded);
-                }
-                Err(error) => return self.fail(&error),
-            }
-        }
-        if !has_taken {
-            // Its time is kept all the same.
-            take(&[]);
-        }
-        Step::Taken
     }
 
     fn fail(&mut self, error: &EncodingError) -> Step {
         self.decoder = None;
-        self.is_broken = true;
         self.is_beyond_limit = matches!(error, EncodingError::TooLarge(_));
         match self.chunks.take() {
-            Some(chunks) if !self.has_decoded && !self.is_beyond_limit => Step::NotEncoded(chunks),
+            Some(chunks) if self.decoded == 0 && !self.is_beyond_limit => {
+                Step::NotEncoded(chunks, error.to_string())
+            }
             chunks => {
+                self.flaw = Some(error.to_string());
                 self.chunks = chunks;
                 Step::Taken
             }
         }
     }
 
-    fn last_tag(&self) -> Tag {
-        let last = self.chunks.as_ref().and_then(|chunks| chunks.last());
-        last.map(|(tag, _)| *tag).unwrap_or_default()
+    /// What came of it, once the redactor has seen all that it decodes to.
+    fn unpacked(self, redactor: &StreamRedactor<Tag>, mut fresh: StreamRedactor<Tag>) -> Unpacked {
+        let mut is_clean = !redactor.changed() && !self.is_beyond_limit;
+        // Names in headers, comments and rubbish behind the end are not decoded, and may show something too.
+        if is_clean && let Some(chunks) = &self.chunks {
+            for (tag, bytes) in chunks {
+                fresh.push(*tag, bytes);
+            }
+            fresh.finish();
+            is_clean = !fresh.changed();
+        }
+        Unpacked {
+            is_clean: is_clean && self.chunks.is_some(),
+            chunks: self.chunks,
+            flaw: self.flaw,
+            is_beyond_limit: self.is_beyond_limit,
+        }
     }
+}
 
-    /// The bytes as they came, if they are all there, and show nothing where they could not be decoded.
-    fn verdict(self, mut redactor: StreamRedactor<Tag>) -> Option<Verdict> {
-        let chunks = self.chunks?;
-        if self.is_broken {
-            for (tag, bytes) in &chunks {
-                redactor.push(*tag, bytes);
-            }
-            redactor.finish();
-            if redactor.changed() {
-                return None;
-            }
-        }
-        let mut whole = BytesMut::new();
-        let mut lengths = Vec::with_capacity(chunks.len());
-        for ((at, held), bytes) in chunks {
-            whole.extend_from_slice(&bytes);
-            lengths.push((at, bytes.len(), held));
-        }
-        (!whole.is_empty()).then(|| Verdict {
-            bytes: whole.freeze(),
-            chunks: lengths,
-        })
-    }
+/// Whether a few bytes decode to so many that nothing is meant by them.
+fn is_bomb(came: usize, decoded: usize) -> bool {
+    decoded > BOMB_FROM && decoded / BOMB_RATIO > came
 }
 
 impl fmt::Debug for Encoded {
@@ -278,6 +298,16 @@ impl fmt::Debug for Encoded {
         // What came is not redacted.
         f.debug_struct("Encoded")
             .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Unpacked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What came is not redacted.
+        f.debug_struct("Unpacked")
+            .field("is_clean", &self.is_clean)
+            .field("flaw", &self.flaw)
             .finish_non_exhaustive()
     }
 }
@@ -298,5 +328,14 @@ const MAX_WIRE_CHUNKS: usize = 100_000;
 /// How much is decoded at once; deflate makes at most 1,032 bytes of one (RFC 1951).
 const DECODED_AT_ONCE: usize = 2 * 1024;
 
+/// How much of what one chunk decodes to is handed over at once: 256 KiB.
+const HANDED_AT_ONCE: usize = 256 * 1024;
+
 /// 1 GiB: what an encoded body may decode to.
 const DECODED_LIMIT: usize = 1024 * 1024 * 1024;
+
+/// From 128 MiB on
+const BOMB_FROM: usize = 128 * 1024 * 1024;
+
+/// a body that decodes to 256 times its size is a bomb. Text comes to 10 or 20 times.
+const BOMB_RATIO: usize = 256;

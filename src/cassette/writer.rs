@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
+use crate::cassette::coding::Hunches;
 use crate::cassette::event::{Event, Line};
 use crate::cassette::files::{self, WriteError};
 use crate::cassette::filing::{Ready, place, prove, sync};
@@ -31,6 +32,7 @@ pub(crate) struct Writer {
     lines: Vec<u8>,
     open: HashMap<u64, Intake>,
     run: Run,
+    hunches: Hunches,
     /// Committed, with files that are not in place yet; in the order of their commits.
     ready: Vec<Ready>,
     /// How long the journal may become before it's written anew.
@@ -49,6 +51,7 @@ impl Writer {
             lines: Vec::new(),
             open: HashMap::new(),
             run: Run::default(),
+            hunches: Hunches::default(),
             ready: Vec::new(),
             long_journal: LONG_JOURNAL,
             _lock: lock,
@@ -174,7 +177,7 @@ impl Writer {
             policy,
             spool,
             sides,
-        } = match intake.finish(ending, &mut self.lines)? {
+        } = match intake.finish(ending, &mut self.hunches, &mut self.lines)? {
             Ok(finished) => finished,
             Err(sides) => return self.discard(id, None, &sides),
         };

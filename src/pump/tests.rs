@@ -254,6 +254,8 @@ fn recording(items: &[(u64, &'static str)], trailers: Option<Headers>) -> Record
         redacted: Vec::new(),
         key: String::new(),
         matching: Matching::default(),
+        encoded: None,
+        playback: None,
         play: Play::default(),
         notes: serde_json::Map::new(),
     }

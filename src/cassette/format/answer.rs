@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::cassette::encoded::{Encoded, WireChunk, spread};
+use crate::cassette::format::encoding::encoded;
 use crate::cassette::format::place::{Place, Wrong};
 use crate::cassette::format::read::{headers, json_bytes, micros, octets, side_file};
 use crate::cassette::recording::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
@@ -16,10 +18,13 @@ pub(super) struct Answer {
     pub(super) head_after: Duration,
     pub(super) items: Vec<Item>,
     pub(super) side: Option<SideFile>,
+    pub(super) encoded: Option<Encoded>,
 }
 
 pub(super) fn answer(folder: &Path, place: &Place<'_>) -> Result<Answer, Wrong> {
-    place.allow(&["status", "reason", "head_us", "headers", "items", "body"])?;
+    place.allow(&[
+        "status", "reason", "head_us", "headers", "encoding", "items", "body",
+    ])?;
     let status = place.need("status")?.number(100, 999)?;
     let reason = match place.get("reason") {
         Some(place) => {
@@ -47,8 +52,13 @@ pub(super) fn answer(folder: &Path, place: &Place<'_>) -> Result<Answer, Wrong> 
         (None, Some(body)) => whole(folder, &body)?,
         (None, None) => (Vec::new(), None),
     };
+    let encoded = match place.get("encoding") {
+        Some(place) => Some(encoded(&place, |place| side_file(folder, place))?),
+        None => None,
+    };
     Ok(Answer {
         head,
+        encoded,
         head_after: micros(&place.need("head_us")?)?,
         items,
         side,
@@ -159,7 +169,13 @@ fn whole(folder: &Path, place: &Place<'_>) -> Result<(Vec<Item>, Option<SideFile
     let mut items = Vec::with_capacity(chunks.len());
     for chunk in chunks.iter().filter(|chunk| chunk.len > 0) {
         let len = usize::try_from(chunk.len).unwrap_or(usize::MAX);
-        items.push(chunk.item(ItemBody::Side { offset, len }));
+        items.push(Item {
+            at: chunk.at,
+            direction: Direction::Down,
+            kind: ItemKind::Bytes,
+            body: ItemBody::Side { offset, len },
+            held: chunk.held,
+        });
         offset = offset.saturating_add(chunk.len);
     }
     if offset != side.len {
@@ -171,27 +187,9 @@ fn whole(folder: &Path, place: &Place<'_>) -> Result<(Vec<Item>, Option<SideFile
     Ok((items, Some(side)))
 }
 
-/// `[at_us, len]`
-struct ChunkLine {
-    at: Duration,
-    len: u64,
-    held: bool,
-}
-
-impl ChunkLine {
-    fn item(&self, body: ItemBody) -> Item {
-        Item {
-            at: self.at,
-            direction: Direction::Down,
-            kind: ItemKind::Bytes,
-            body,
-            held: self.held,
-        }
-    }
-}
-
-fn chunks(place: &Place<'_>) -> Result<Vec<ChunkLine>, Wrong> {
-    let mut chunks: Vec<ChunkLine> = Vec::new();
+/// `[[at_us, len]…]`
+pub(super) fn chunks(place: &Place<'_>) -> Result<Vec<WireChunk>, Wrong> {
+    let mut chunks: Vec<WireChunk> = Vec::new();
     for line in place.list("a list of [at_us, len]")? {
         let mut parts = line.list("[at_us, len]")?;
         let (Some(at), Some(len), held, None) =
@@ -199,7 +197,7 @@ fn chunks(place: &Place<'_>) -> Result<Vec<ChunkLine>, Wrong> {
         else {
             return Err(line.wrong(format!("{} must be [at_us, len]", line.name())));
         };
-        let chunk = ChunkLine {
+        let chunk = WireChunk {
             at: micros(&at)?,
             len: len.number(0, u64::MAX)?,
             held: held.map_or(Ok(false), |place| is_held(&place))?,
@@ -212,35 +210,10 @@ fn chunks(place: &Place<'_>) -> Result<Vec<ChunkLine>, Wrong> {
     Ok(chunks)
 }
 
-/// Cuts a body that a person may have edited: the last chunk takes what is left, and chunks without bytes fall away.
-fn spread(bytes: &Bytes, chunks: &[ChunkLine]) -> Vec<Item> {
-    const AT_ONCE: &[ChunkLine] = &[ChunkLine {
-        at: Duration::ZERO,
-        len: 0,
-        held: false,
-    }];
-    let chunks = if chunks.is_empty() { AT_ONCE } else { chunks };
-    let mut items = Vec::with_capacity(chunks.len());
-    let mut rest = bytes.clone();
-    for (index, chunk) in chunks.iter().enumerate() {
-        let is_last = index + 1 == chunks.len();
-        let len = match usize::try_from(chunk.len) {
-            Ok(len) if !is_last => len.min(rest.len()),
-            _ => rest.len(),
-        };
-        if len > 0 {
-            items.push(chunk.item(ItemBody::Inline(rest.split_to(len))));
-        }
-    }
-    items
-}
-
-/// Makes `content-length` say what the body has, where the answer's framing came to its end by it.
+/// Makes `content-length` say what the body has, where the answer's framing came to its end by it. That of a body that is
+/// encoded before it's played is not known here.
 pub(crate) fn fit_length(recording: &mut Recording) {
-    let has_no_body = recording.request.method == "HEAD"
-        || recording.head.status < 200
-        || matches!(recording.head.status, 204 | 304);
-    if has_no_body || recording.ending != Ending::Complete {
+    if !has_body(recording) || recording.decoded_from().is_some() {
         return;
     }
     let length = recording.body_bytes().to_string();
@@ -251,4 +224,12 @@ pub(crate) fn fit_length(recording: &mut Recording) {
     {
         headers.set("content-length", length);
     }
+}
+
+/// Whether all of the body that the head speaks of came.
+pub(crate) fn has_body(recording: &Recording) -> bool {
+    let has_none = recording.request.method == "HEAD"
+        || recording.head.status < 200
+        || matches!(recording.head.status, 204 | 304);
+    !has_none && recording.ending == Ending::Complete
 }

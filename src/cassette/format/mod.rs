@@ -5,6 +5,7 @@
 
 mod answer;
 mod body;
+mod encoding;
 mod locate;
 mod place;
 mod read;
@@ -12,7 +13,8 @@ mod write;
 
 use std::fmt;
 
-pub(crate) use answer::fit_length;
+pub(crate) use answer::{fit_length, has_body};
+pub(crate) use encoding::{encoded_of, encoded_value};
 pub(crate) use read::{header_list, is_header, is_plain, parse, time_of};
 pub(crate) use write::{header_lines, micros, octets, render, timestamp};
 

@@ -77,6 +77,8 @@ fn recording(folder: &Path, name: &str, root: &Place<'_>) -> Result<Recording, W
         head_after: answer.head_after,
         items: answer.items,
         side: answer.side,
+        encoded: answer.encoded,
+        playback: None,
         trailers: facts.get("trailers").as_ref().map(headers).transpose()?,
         ending: ending(&facts.need("ending")?)?,
         redacted,

@@ -34,6 +34,8 @@ fn recording(items: Vec<Item>, request_body: &[u8]) -> Recording {
         head_after: Duration::from_micros(1234),
         items,
         side: None,
+        encoded: None,
+        playback: None,
         trailers: None,
         ending: Ending::Complete,
         redacted: vec!["authorization".to_owned()],

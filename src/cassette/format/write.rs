@@ -8,8 +8,10 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::cassette::encoded::Encoded;
 use crate::cassette::format::VERSION;
 use crate::cassette::format::body::JsonBody;
+use crate::cassette::format::encoding::encoded_value;
 use crate::cassette::recording::{
     BODIES, Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording,
 };
@@ -66,6 +68,9 @@ fn answer(out: &mut Writer, recording: &Recording) {
     }
     out.member("head_us", &json!(micros(recording.head_after)));
     out.headers("headers", &recording.head.headers);
+    if let Some(encoded) = &recording.encoded {
+        out.encoding(encoded);
+    }
     if let Some(side) = &recording.side {
         out.key("body");
         out.open("{");
@@ -316,6 +321,20 @@ impl Writer {
         if !body.end.is_empty() {
             self.member("end", &json!(body.end));
         }
+    }
+
+    fn encoding(&mut self, encoded: &Encoded) {
+        self.key("encoding");
+        self.open("{");
+        for (name, value) in &encoded_value(encoded) {
+            match value {
+                Value::Array(chunks) if chunks.len() > 1 => {
+                    self.list(name, chunks.iter().map(line));
+                }
+                value => self.member(name, value),
+            }
+        }
+        self.close("}");
     }
 
     /// A body without times.

@@ -93,7 +93,7 @@ fn a_mistake_is_named_with_its_file_and_line() {
         (
             "\"status\"",
             "\"statsu\"",
-            r#"r.json:13: unknown member "statsu" in "response", expected "status", "reason", "head_us", "headers", "items", "body""#,
+            r#"r.json:13: unknown member "statsu" in "response", expected "status", "reason", "head_us", "headers", "encoding", "items", "body""#,
         ),
         (
             "\"complete\"",

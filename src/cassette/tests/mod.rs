@@ -194,6 +194,43 @@ pub(super) fn body(recording: &Recording) -> Vec<u8> {
     pieces.collect::<Vec<_>>().concat()
 }
 
+/// The answer's body as it goes over the wire.
+pub(super) fn wire(recording: &Recording) -> Vec<u8> {
+    wire_chunks(recording)
+        .into_iter()
+        .map(|(_, bytes)| bytes)
+        .collect::<Vec<_>>()
+        .concat()
+}
+
+/// The same in its chunks, with their times in milliseconds.
+pub(super) fn wire_chunks(recording: &Recording) -> Vec<(u128, Vec<u8>)> {
+    let played = recording.playback.as_deref();
+    if let Some(again) = played.and_then(|playback| playback.encoder.as_ref()) {
+        let whole = body(recording);
+        let encoder = again.encoder(whole.len(), recording.items.len()).unwrap();
+        return vec![(0, encoder.pack(&[whole], true).unwrap().concat())];
+    }
+    let Some(playback) = played else {
+        let items = recording.items.iter();
+        return items
+            .map(|item| {
+                (
+                    item.at.as_millis(),
+                    recording.read(&item.body).unwrap().to_vec(),
+                )
+            })
+            .collect();
+    };
+    let shown = Recording {
+        items: playback.items.clone(),
+        side: playback.side.clone(),
+        playback: None,
+        ..recording.clone()
+    };
+    wire_chunks(&shown)
+}
+
 pub(super) fn answers(cassette: &Cassette, path: &str) -> Vec<String> {
     cassette
         .lookup(0, &key(&get(path), b""))
