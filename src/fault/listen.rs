@@ -106,7 +106,7 @@ impl ListenRule {
                     name.clone()
                 }
                 None => std::iter::once(key.to_owned())
-                    .chain((2..).map(|number| format!("{key}-{number}")))
+                    .chain((2..=u32::MAX).map(|number| format!("{key}-{number}")))
                     .find(|name| !is_taken(name))
                     .unwrap_or_default(),
             };
