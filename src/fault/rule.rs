@@ -9,6 +9,7 @@ use super::settings::{FaultSettings, Scope};
 use super::when::When;
 
 mod conflict;
+mod header;
 mod kinds;
 mod range;
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::fault::kind::{HeaderEdit, How, Kind, StandIn};
+use super::header::{check_edit, check_header};
+use crate::fault::kind::{How, Kind, StandIn};
 use crate::fault::position::Position;
 use crate::fault::problem::Problem;
 use crate::fault::settings::{FaultSettings, Scope};
@@ -215,42 +216,6 @@ fn check_cut(after: &Position, how: How, key: &str, found: &mut Vec<Problem>) {
     }
 }
 
-fn check_edit(edit: &HeaderEdit, key: &str, found: &mut Vec<Problem>) {
-    for (name, value) in &edit.set {
-        check_header(name, Some(value), &[key, "set", name], found);
-    }
-    for (list, names) in [("drop", &edit.drop), ("duplicate", &edit.duplicate)] {
-        for name in names {
-            check_header(name, None, &[key, list], found);
-        }
-    }
-    let size = edit.huge.map_or(1, |size| size.0);
-    whole(&[key, "huge"], size, MAX_GARBAGE, found);
-    if *edit == HeaderEdit::default() {
-        let hint = "expected `set`, `drop`, `duplicate` or `huge`";
-        found.push(Problem::at(&[key], "no header is changed").hint(hint));
-    }
-}
-
-fn check_header(name: &str, value: Option<&String>, way: &[&str], found: &mut Vec<Problem>) {
-    if !is_token(name) {
-        found.push(Problem::at(way, format!("`{name}` is not a header name")));
-    }
-    if FRAMING
-        .iter()
-        .any(|framing| framing.eq_ignore_ascii_case(name))
-    {
-        let what = format!("`{name}` says where the answer ends, and the proxy sets it itself");
-        let hint = "a wrong end is `cut` with `how = \"short-body\"`, or `malformed_chunk`";
-        found.push(Problem::at(way, what).hint(hint));
-    }
-    let is_sendable = |value: &String| value.chars().all(|char| char == '\t' || !char.is_control());
-    if !value.is_none_or(is_sendable) {
-        let what = format!("the value of `{name}` holds a control character");
-        found.push(Problem::at(way, what));
-    }
-}
-
 /// The longest wait that clients can be told, and where it stands inside the kind.
 fn longest_retry_after(kind: &Kind) -> Option<(&'static [&'static str], Span)> {
     // Refilled continuously: one request waits for its share of the window, a request of many tokens for all of it.
@@ -299,7 +264,7 @@ fn some_limit(key: &str, is_limit: bool, names: &str, found: &mut Vec<Problem>) 
     }
 }
 
-fn whole(way: &[&str], value: impl Into<u64>, max: u64, found: &mut Vec<Problem>) {
+pub(super) fn whole(way: &[&str], value: impl Into<u64>, max: u64, found: &mut Vec<Problem>) {
     let value = value.into();
     if !(1..=max).contains(&value) {
         let what = format!("{value} is out of range, expected a number from 1 to {max}");
@@ -324,11 +289,4 @@ const MAX_PIECES: u64 = 100_000;
 const MAX_FLIPS: u64 = 1_000_000;
 
 /// In bytes: 1 MiB.
-const MAX_GARBAGE: u64 = 1024 * 1024;
-
-const FRAMING: [&str; 4] = [
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "trailer",
-];
+pub(super) const MAX_GARBAGE: u64 = 1024 * 1024;
