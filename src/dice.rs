@@ -295,7 +295,8 @@ mod tests {
             let unit = stream.open_unit();
             assert!(0.0 < unit && unit < 1.0);
         }
-        assert!(((u64::MAX >> 12) as f64 + 0.5) / TWO_POW_52 < 1.0);
+        // The largest of them.
+        const { assert!((TWO_POW_52 - 1.0 + 0.5) / TWO_POW_52 < 1.0) };
     }
 
     #[test]

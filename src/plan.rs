@@ -135,10 +135,10 @@ pub enum PlanError {
     Redact(#[source] RedactError),
     /// A fault of a route.
     #[error("route `{0}`: fault {n}: {1}", n = .1.rule + 1)]
-    Fault(String, #[source] Problem),
+    Fault(String, #[source] Box<Problem>),
     /// A fault of connections.
     #[error("`listen`: fault {n}: {0}", n = .0.rule + 1)]
-    ListenFault(#[source] Problem),
+    ListenFault(#[source] Box<Problem>),
 }
 
 impl Plan {
@@ -157,7 +157,7 @@ impl Plan {
         Ok(Self {
             seed: config.seed,
             listen_faults: ListenRule::compile(&config.listen.faults)
-                .map_err(|problems| PlanError::ListenFault(first(problems)))?,
+                .map_err(|problems| PlanError::ListenFault(Box::new(first(problems))))?,
             routes,
             redact: Arc::new(
                 RedactRules::compile(&with_own_secrets(config)).map_err(PlanError::Redact)?,
@@ -324,7 +324,7 @@ impl Route {
             is_opaque: settings.opaque,
             pace: settings.pace,
             faults: Rule::compile(&name, &settings.faults)
-                .map_err(|problems| PlanError::Fault(name.clone(), first(problems)))?,
+                .map_err(|problems| PlanError::Fault(name.clone(), Box::new(first(problems))))?,
             name,
         })
     }
@@ -369,10 +369,8 @@ fn with_own_secrets(config: &Config) -> RedactSettings {
 
 /// The plan is made of checked configurations, so one mistake is one too many, and the first says enough.
 fn first(problems: Vec<Problem>) -> Problem {
-    let mut problems = problems.into_iter();
-    problems
-        .next()
-        .expect("there is a problem where there are problems")
+    let first = problems.into_iter().next();
+    first.expect("there is a problem where there are problems")
 }
 
 /// What stands for a route where there is none yet.

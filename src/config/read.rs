@@ -125,7 +125,12 @@ impl Reading<'_> {
     fn is_damaged(&self, way: &Way) -> bool {
         let root = self.table.span();
         match self.find(way) {
-            Found { missing: true, .. } => false,
+            // `[[fault]]` twice is a list with the span of its first table. Of such a list nothing is taken but what is
+            // in its tables.
+            Found { missing: true, .. }
+            | Found {
+                is_tables: true, ..
+            } => false,
             Found { value, .. } => self.damaged.contains(&value.unwrap_or(root)),
         }
     }
@@ -145,6 +150,7 @@ impl Reading<'_> {
             key: None,
             value: None,
             missing: false,
+            is_tables: false,
         };
         let mut table = Some(self.table.get_ref());
         let mut array = None;
@@ -166,6 +172,8 @@ impl Reading<'_> {
             table = value.get_ref().as_table();
             array = value.get_ref().as_array();
         }
+        let first = array.and_then(|array| array.first()).map(Spanned::span);
+        found.is_tables = !found.missing && first.is_some() && first == found.value;
         found
     }
 }
@@ -178,6 +186,8 @@ struct Found {
     value: Option<Range<usize>>,
     /// Whether a step is not there.
     missing: bool,
+    /// Whether it is a list written as one `[[table]]` after the other.
+    is_tables: bool,
 }
 
 /// Takes out the innermost entry whose key or value has this span, and says out of what.

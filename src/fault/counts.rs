@@ -39,13 +39,12 @@ impl Counts {
 
     /// Counts a request of a client for a rule, and says the how manieth it is, from 1.
     pub fn next(&mut self, rule: &str, client: &str) -> Occurrence {
-        let of_client = match self.clients.get_mut(client) {
-            Some(rules) => count(rules, rule),
-            None => {
-                let rules = HashMap::from([(rule.to_owned(), 1)]);
-                self.clients.put(client.to_owned(), rules);
-                1
-            }
+        let of_client = if let Some(rules) = self.clients.get_mut(client) {
+            count(rules, rule)
+        } else {
+            let rules = HashMap::from([(rule.to_owned(), 1)]);
+            self.clients.put(client.to_owned(), rules);
+            1
         };
         Occurrence {
             of_client,

@@ -8,6 +8,8 @@ pub mod kind;
 pub mod problem;
 pub mod when;
 
+mod ability;
+
 mod notation;
 pub mod settings;
 

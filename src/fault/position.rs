@@ -79,11 +79,10 @@ impl Position {
     pub fn is_after(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::BeforeHead, _) | (Self::Head, Self::Head) => false,
-            (_, Self::BeforeHead) => true,
+            (_, Self::BeforeHead) | (Self::End, Self::BeforeTerminator) => true,
             (Self::Events(own), Self::Events(other)) => own > other,
             (Self::Bytes(own), Self::Bytes(other)) => own > other,
             (Self::Time(own), Self::Time(other)) => own > other,
-            (Self::End, Self::BeforeTerminator) => true,
             // Each of these is the place right after the head.
             (_, Self::Head | Self::Events(0) | Self::Bytes(ByteSize(0))) => !self.is_head(),
             (

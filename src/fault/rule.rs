@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::kind::Kind;
 use super::problem::Problem;
 use super::settings::{FaultSettings, Scope};
-use super::when::{Protocol, When};
+use super::when::When;
 
 mod conflict;
+mod header;
 mod kinds;
 mod range;
 #[cfg(test)]
@@ -121,52 +122,6 @@ impl Rule {
     }
 }
 
-impl Kind {
-    /// Whether what the client gets does not need the source at all.
-    pub fn answers_alone(&self) -> bool {
-        match self {
-            Self::Status(_)
-            | Self::Html200
-            | Self::Empty
-            | Self::Blackhole
-            | Self::Garbage(_)
-            | Self::RateLimit { .. } => true,
-            Self::Cut { after, .. } => *after == super::position::Position::BeforeHead,
-            Self::Latency { .. }
-            | Self::FirstToken(_)
-            | Self::Gap { .. }
-            | Self::Bandwidth { .. }
-            | Self::Dribble { .. }
-            | Self::SlowHead { .. }
-            | Self::SlowRead(_)
-            | Self::Stall { .. }
-            | Self::HoldOpen(_)
-            | Self::ErrorEvent { .. }
-            | Self::Corrupt { .. }
-            | Self::MalformedChunk { .. }
-            | Self::InvalidJson(_)
-            | Self::TwoObjects(_)
-            | Self::Drop(_)
-            | Self::Duplicate(_)
-            | Self::Reorder(_)
-            | Self::Merge(_)
-            | Self::Split(_)
-            | Self::SplitUtf8
-            | Self::InvalidUtf8(_)
-            | Self::DropEventLines
-            | Self::ToolArgs(_)
-            | Self::ContentType(_)
-            | Self::ContentEncoding(_)
-            | Self::Header(_) => false,
-        }
-    }
-
-    /// Why it can't be done on this protocol; `None` where it can.
-    pub fn impossible_on(&self, protocol: Protocol) -> Option<&'static str> {
-        range::impossible(self, protocol)
-    }
-}
-
 /// The names of all rules: their own, or their kinds'.
 fn names(
     settings: &[FaultSettings],
@@ -192,7 +147,7 @@ fn names(
             return name.clone();
         }
         let kind = kind.as_ref().map_or("rule", |(key, _)| *key);
-        let candidates = (2..).map(|number| format!("{kind}-{number}"));
+        let candidates = (2..=u32::MAX).map(|number| format!("{kind}-{number}"));
         let free = std::iter::once(kind.to_owned())
             .chain(candidates)
             .find(|name| !taken.contains(name))

@@ -16,6 +16,7 @@ pub use super::notation::{Gap, Lasting};
 /// One fault: exactly one kind, to which requests, and how often.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub struct FaultSettings {
     /// Its name in logs, metrics and commands. The kind's where it is not set, with a number from the second one on.
     pub name: Option<String>,

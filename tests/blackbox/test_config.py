@@ -123,9 +123,14 @@ def test_a_config_that_is_no_toml_repeats_no_secret_of_it(rehearsal):
 
 
 FULL = """\
+seed = 7
 
 [listen]
 http = "127.0.0.1:0"
+
+[[listen.fault]]
+idle_close = "5s"
+peer = "10.0.0.0/8"
 
 [cassette]
 path = "CASSETTE"
@@ -155,6 +160,29 @@ per_client = true
 record = "append"
 pace = { recorded = { speed = 2.0 } }
 
+[[route.fault]]
+latency = { lognormal = { median = "200ms", p99 = "2s" }, max = "10s" }
+basis = "total"
+probability = 0.1
+when = { client = "ci-*", body = { "$.stream" = true, "$.n" = 1 }, attempt = { from = 1 }, ramp = { to = 0.5, over = "1m" } }
+
+[[route.fault]]
+gap = { each = "15ms ± 3ms", correlation = 0.3 }
+
+[[route.fault]]
+stall = { after = { events = 12 }, for = "3s", keepalive = "comment", every = "300ms" }
+when = { nth = 3 }
+
+[[route.fault]]
+status = { error = "rate-limit", retry_after = "2s" }
+group = "busy"
+weight = 0.3
+
+[[route.fault]]
+cut = { after = "4KiB", how = { h2-reset = 8 } }
+group = "busy"
+weight = 0.3
+
 [[route]]
 name = "rest"
 mode = "replay"
@@ -179,6 +207,9 @@ def test_the_schema_takes_what_check_takes(rehearsal, cassette):
         {"route": [{"on_mis": "record"}]},
         {"route": [{"match": {"pathh": "/"}}]},
         {"route": [{"exhausted": "never"}]},
+        {"route": [{"fault": [{"latensy": "1s"}]}]},
+        {"route": [{"fault": [{"latency": {"gauss": {}}}]}]},
+        {"route": [{"fault": [{"cut": {"after": "soon", "how": "reset"}}]}]},
     ):
         with pytest.raises(jsonschema.ValidationError):
             validator(schema).validate(wrong)

@@ -23,8 +23,11 @@ pub(super) fn check(config: &Config, found: &mut Vec<Finding>) {
         let name = config.route_name(index);
         if let Err(problems) = Rule::compile(&name, &route.faults) {
             let said = |problem: Problem| {
+                let is_about_two = problem.other.is_some();
                 let mut finding = finding(problem, &faults);
-                finding.what = format!("route `{name}`: {}", finding.what);
+                if is_about_two {
+                    finding.what = format!("route `{name}`: {}", finding.what);
+                }
                 finding
             };
             found.extend(problems.into_iter().map(said));
@@ -59,10 +62,17 @@ fn finding(problem: Problem, faults: &Way) -> Finding {
     let rule = |index| faults.clone().at(index);
     let field: Vec<_> = problem.field.iter().map(String::as_str).collect();
     let way = rule(problem.rule).then(&field);
-    // What was taken out of a rule because of another mistake could have been what is missing, or what is too much.
-    let mut relies_on = vec![faults.clone(), rule(problem.rule)];
-    relies_on.extend((1..field.len()).map(|len| rule(problem.rule).then(&field[..len])));
-    relies_on.extend(problem.other.map(rule));
+    // What was taken out because of another mistake could be what is missing here. What is wrong with one value alone,
+    // somewhere inside a rule, is wrong in any case.
+    let mut relies_on = vec![faults.clone()];
+    relies_on.extend((1..=field.len()).map(|len| rule(problem.rule).then(&field[..len])));
+    if field.len() <= 1 || problem.other.is_some() {
+        relies_on.push(rule(problem.rule));
+    }
+    if let Some(other) = problem.other {
+        let whens = [problem.rule, other].map(|index| rule(index).then(&["when"]));
+        relies_on.extend(whens.into_iter().chain([rule(other)]));
+    }
     Finding {
         mark: if problem.is_key {
             Mark::Key
@@ -74,3 +84,6 @@ fn finding(problem: Problem, faults: &Way) -> Finding {
         ..Finding::at(way, problem.what)
     }
 }
+
+#[cfg(test)]
+mod tests;

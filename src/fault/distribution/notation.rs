@@ -208,8 +208,8 @@ impl Settings for LognormalSettings {
                 return Err(DistributionError::Zero("median"));
             }
             (None, Some(p99)) => (p99.0.as_secs_f64() / median.0.as_secs_f64()).ln() / Z_99,
-            (Some(_), Some(_)) => return Err(DistributionError::Width("both")),
-            (None, None) => return Err(DistributionError::Width("neither")),
+            (Some(_), Some(_)) => return Err(DistributionError::Width("both `sigma` and `p99`")),
+            (None, None) => return Err(DistributionError::Width("neither `sigma` nor `p99`")),
         };
         Ok(Distribution::LogNormal { median, sigma })
     }

@@ -1,6 +1,15 @@
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    reason = "counts of draws are small, and equal times are the same time"
+)]
+
 use std::time::Duration;
 
 use super::*;
+use crate::dice::Draw;
 
 fn read(json: &str) -> Distribution {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
@@ -216,7 +225,7 @@ fn what_nothing_can_be_drawn_from_is_refused() {
         ),
         (
             r#"{"lognormal":{"median":"2s"}}"#,
-            "neither, expected either `sigma` or `p99` besides `median`",
+            "a lognormal with neither `sigma` nor `p99`, expected one of them besides `median`",
         ),
         (
             r#"{"lognormal":{"median":"2s","p99":"1s"}}"#,

@@ -1,7 +1,6 @@
 //! Rules of one route that can't both happen.
 
 use crate::fault::kind::Kind;
-use crate::fault::position::Position;
 use crate::fault::problem::Problem;
 use crate::fault::settings::FaultSettings;
 
@@ -14,12 +13,12 @@ pub(super) fn check(
 ) {
     let enders: Vec<_> = (0..settings.len())
         .filter(|&index| is_certain(&settings[index]))
-        .filter_map(|index| Some((index, end(&kinds[index].as_ref()?.1)?)))
+        .filter_map(|index| Some((index, kinds[index].as_ref()?.1.ends()?)))
         .collect();
     for (index, rule) in settings.iter().enumerate() {
         let Some((key, begin)) = kinds[index]
             .as_ref()
-            .and_then(|(key, kind)| Some((*key, begin(kind)?)))
+            .and_then(|(key, kind)| Some((*key, kind.begins()?)))
         else {
             continue;
         };
@@ -56,27 +55,4 @@ fn is_certain(rule: &FaultSettings) -> bool {
 /// Whether it is surely addressed to every request that the other one is addressed to.
 fn covers(rule: &FaultSettings, other: &FaultSettings) -> bool {
     rule.when == crate::fault::when::WhenSettings::default() || rule.when == other.when
-}
-
-/// Where it ends the answer.
-fn end(kind: &Kind) -> Option<Position> {
-    match kind {
-        Kind::Cut { after, .. } => Some(after.clone()),
-        Kind::Empty | Kind::Blackhole | Kind::Garbage(_) => Some(Position::BeforeHead),
-        _ => None,
-    }
-}
-
-/// Where it begins, of those that begin somewhere.
-fn begin(kind: &Kind) -> Option<Position> {
-    match kind {
-        Kind::Stall { after, .. }
-        | Kind::Cut { after, .. }
-        | Kind::ErrorEvent { after, .. }
-        | Kind::Corrupt { after, .. }
-        | Kind::MalformedChunk { after } => Some(after.clone()),
-        Kind::FirstToken(_) => Some(Position::FirstToken),
-        Kind::HoldOpen(_) => Some(Position::End),
-        _ => None,
-    }
 }

@@ -1,10 +1,13 @@
 //! What is out of range, or has no effect, inside one rule. Nothing is clamped.
 
-use crate::fault::kind::{HeaderEdit, How, Kind, StandIn};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::header::{check_edit, check_header};
+use crate::fault::kind::{How, Kind, StandIn};
 use crate::fault::position::Position;
 use crate::fault::problem::Problem;
 use crate::fault::settings::{FaultSettings, Scope};
-use crate::fault::when::Protocol;
 use crate::route::is_token;
 use crate::units::{ByteSize, Span};
 
@@ -66,7 +69,7 @@ pub(super) fn check_kind(kind: &Kind, key: &str, rule: &FaultSettings, found: &m
     }
     check_scope(kind, key, rule, found);
     if let Some(protocol) = rule.when.protocol
-        && let Some(why) = impossible(kind, protocol)
+        && let Some(why) = kind.impossible_on(protocol)
     {
         let what = format!("`{key}` can't be done on {protocol}: {why}");
         found.push(Problem::at(&["when", "protocol"], what));
@@ -82,14 +85,14 @@ pub(super) fn check_kind(kind: &Kind, key: &str, rule: &FaultSettings, found: &m
         let hint = "expected at most 1m, or `allow_long_retry_after = true`";
         found.push(Problem::at(&way, what).hint(hint));
     }
-    check_timing(kind, key, found);
-    check_content(kind, key, found);
+    check_parts(kind, key, found);
 }
 
 fn check_scope(kind: &Kind, key: &str, rule: &FaultSettings, found: &mut Vec<Problem>) {
-    let how = match kind {
-        Kind::Cut { how, .. } => Some(*how),
-        _ => None,
+    let how = if let Kind::Cut { how, .. } = kind {
+        Some(*how)
+    } else {
+        None
     };
     match (how, rule.scope) {
         (Some(How::GoAway(_)), Scope::Exchange) => {
@@ -106,23 +109,9 @@ fn check_scope(kind: &Kind, key: &str, rule: &FaultSettings, found: &mut Vec<Pro
     }
 }
 
-fn check_timing(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
-    let mut zero_size = |way: &[&str], size: Option<ByteSize>| {
-        if size == Some(ByteSize(0)) {
-            found.push(Problem::at(way, "at zero bytes nothing passes, ever"));
-        }
-    };
+/// The parts of a kind, one by one.
+fn check_parts(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
     match kind {
-        Kind::Bandwidth { down, up } => {
-            zero_size(&[key, "down"], *down);
-            zero_size(&[key, "up"], *up);
-            if down.is_none() && up.is_none() {
-                found.push(
-                    Problem::at(&[key], "no limit is set").hint("expected `down`, `up` or both"),
-                );
-            }
-        }
-        Kind::SlowRead(speed) => zero_size(&[key], Some(*speed)),
         Kind::Gap { correlation, .. } => {
             if !(-0.99..=0.99).contains(correlation) {
                 let what =
@@ -130,14 +119,37 @@ fn check_timing(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
                 found.push(Problem::at(&[key, "correlation"], what));
             }
         }
-        Kind::Dribble { pieces, .. } => {
-            whole(&[key, "pieces"], u64::from(*pieces), MAX_PIECES, found);
+        Kind::Bandwidth { down, up } => {
+            some_bytes(&[key, "down"], *down, found);
+            some_bytes(&[key, "up"], *up, found);
+            some_limit(key, down.is_some() || up.is_some(), "`down`, `up`", found);
         }
+        Kind::Dribble { pieces, .. } => whole(&[key, "pieces"], *pieces, MAX_PIECES, found),
         Kind::SlowHead { bytes, every } => {
-            whole(&[key, "bytes"], u64::from(*bytes), MAX_PIECES, found);
+            whole(&[key, "bytes"], *bytes, MAX_PIECES, found);
             above_zero(&[key, "every"], *every, found);
         }
+        Kind::SlowRead(speed) => some_bytes(&[key], Some(*speed), found),
         Kind::Stall { every, .. } => above_zero(&[key, "every"], *every, found),
+        Kind::Cut { after, how } => check_cut(after, *how, key, found),
+        Kind::Status(StandIn::Plain {
+            status, headers, ..
+        }) => {
+            check_status(*status, headers, key, found);
+        }
+        Kind::ErrorEvent { after, .. } | Kind::MalformedChunk { after } => {
+            in_body(after, key, found);
+        }
+        Kind::Corrupt { after, count, .. } => {
+            in_body(after, key, found);
+            whole(&[key, "count"], *count, MAX_FLIPS, found);
+        }
+        Kind::Garbage(bytes) => whole(&[key], *bytes, MAX_GARBAGE, found),
+        Kind::ContentType(value) => check_header("content-type", Some(value), &[key], found),
+        Kind::ContentEncoding(value) => {
+            check_header("content-encoding", Some(value), &[key], found);
+        }
+        Kind::Header(edit) => check_edit(edit, key, found),
         Kind::RateLimit {
             requests,
             tokens,
@@ -149,146 +161,81 @@ fn check_timing(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
                     whole(&[key, name], *count, u64::from(u32::MAX), found);
                 }
             }
-            if requests.is_none() && tokens.is_none() {
-                let hint = "expected `requests`, `tokens` or both";
-                found.push(Problem::at(&[key], "no limit is set").hint(hint));
-            }
+            let is_limit = requests.is_some() || tokens.is_some();
+            some_limit(key, is_limit, "`requests`, `tokens`", found);
             above_zero(&[key, "per"], *per, found);
         }
-        _ => {}
+        Kind::Latency { .. }
+        | Kind::FirstToken(_)
+        | Kind::HoldOpen(_)
+        | Kind::Empty
+        | Kind::Blackhole
+        | Kind::Status(StandIn::Error { .. })
+        | Kind::InvalidJson(_)
+        | Kind::TwoObjects(_)
+        | Kind::Drop(_)
+        | Kind::Duplicate(_)
+        | Kind::Reorder(_)
+        | Kind::Merge(_)
+        | Kind::Split(_)
+        | Kind::SplitUtf8
+        | Kind::InvalidUtf8(_)
+        | Kind::DropEventLines
+        | Kind::ToolArgs(_)
+        | Kind::Html200 => {}
     }
 }
 
-fn check_content(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
-    let after = match kind {
-        Kind::Stall { after, .. }
-        | Kind::ErrorEvent { after, .. }
-        | Kind::Corrupt { after, .. }
-        | Kind::MalformedChunk { after } => Some(after),
-        _ => None,
-    };
-    if after == Some(&Position::BeforeHead) && !matches!(kind, Kind::Stall { .. }) {
+fn in_body(after: &Position, key: &str, found: &mut Vec<Problem>) {
+    if *after == Position::BeforeHead {
         let what = format!("`{key}` is about the body, and there is none before the head");
         found.push(Problem::at(&[key, "after"], what));
     }
-    match kind {
-        Kind::Cut { after, how } => check_cut(after, *how, key, found),
-        Kind::Corrupt { count, .. } => {
-            whole(&[key, "count"], u64::from(*count), 1_000_000, found);
-        }
-        Kind::Garbage(bytes) => whole(&[key], u64::from(*bytes), MAX_GARBAGE, found),
-        Kind::Status(StandIn::Plain {
-            status, headers, ..
-        }) => {
-            if !(200..=599).contains(status) {
-                let what = format!("{status} is not a status, expected one from 200 to 599");
-                found.push(Problem::at(&[key], what));
-            }
-            for (name, value) in headers {
-                check_header(name, Some(value), &[key, "headers", name], found);
-            }
-        }
-        Kind::ContentType(value) | Kind::ContentEncoding(value) => {
-            check_header("content-type", Some(value), &[key], found);
-        }
-        Kind::Header(edit) => check_edit(edit, key, found),
-        _ => {}
+}
+
+fn check_status(
+    status: u16,
+    headers: &BTreeMap<String, String>,
+    key: &str,
+    found: &mut Vec<Problem>,
+) {
+    if !(200..=599).contains(&status) {
+        let what = format!("{status} is not a status, expected one from 200 to 599");
+        found.push(Problem::at(&[key], what));
+    }
+    for (name, value) in headers {
+        check_header(name, Some(value), &[key, "headers", name], found);
     }
 }
 
 fn check_cut(after: &Position, how: How, key: &str, found: &mut Vec<Problem>) {
-    let needs_head = match how {
-        How::CleanEnd => "clean-end",
-        How::MissingTerminator => "missing-terminator",
-        How::MissingLastChunk => "missing-last-chunk",
-        How::CloseFramed => "close-framed",
-        How::ShortBody => "short-body",
-        How::Reset | How::H2Reset(_) | How::GoAway(_) => return,
-    };
-    if *after == Position::BeforeHead {
-        let what =
-            format!("`{needs_head}` is a way to end a body, and there is none before the head");
+    if *after == Position::BeforeHead && how.needs_head() {
+        let what = "this is a way to end a body, and there is none before the head";
         let hint = "write `after = \"head\"`, `how = \"reset\"`, or the kind `empty = true`";
-        found.push(Problem::at(&[key, "after"], what).hint(hint));
-    }
-}
-
-fn check_edit(edit: &HeaderEdit, key: &str, found: &mut Vec<Problem>) {
-    for (name, value) in &edit.set {
-        check_header(name, Some(value), &[key, "set", name], found);
-    }
-    for (list, names) in [("drop", &edit.drop), ("duplicate", &edit.duplicate)] {
-        for name in names {
-            check_header(name, None, &[key, list], found);
-        }
-    }
-    let size = edit.huge.map_or(1, |size| size.0);
-    whole(&[key, "huge"], size, MAX_GARBAGE, found);
-    if *edit == HeaderEdit::default() {
-        let hint = "expected `set`, `drop`, `duplicate` or `huge`";
-        found.push(Problem::at(&[key], "no header is changed").hint(hint));
-    }
-}
-
-fn check_header(name: &str, value: Option<&String>, way: &[&str], found: &mut Vec<Problem>) {
-    if !is_token(name) {
-        found.push(Problem::at(way, format!("`{name}` is not a header name")));
-    }
-    if FRAMING
-        .iter()
-        .any(|framing| framing.eq_ignore_ascii_case(name))
-    {
-        let what = format!("`{name}` says where the answer ends, and the proxy sets it itself");
-        let hint = "a wrong end is `cut` with `how = \"short-body\"`, or `malformed_chunk`";
-        found.push(Problem::at(way, what).hint(hint));
-    }
-    let is_sendable = |value: &String| value.chars().all(|char| char == '\t' || !char.is_control());
-    if !value.is_none_or(is_sendable) {
-        let what = format!("the value of `{name}` holds a control character");
-        found.push(Problem::at(way, what));
-    }
-}
-
-/// Why a kind can't be done on a protocol.
-pub(super) fn impossible(kind: &Kind, protocol: Protocol) -> Option<&'static str> {
-    const NO_CHUNKS: &str = "its frames carry lengths of their own, there are no chunks to break";
-    const NO_TEXT: &str =
-        "its heads are compressed frames, which a client takes whole or not at all";
-    match (kind, protocol) {
-        (Kind::Cut { how, .. }, Protocol::Http1) => match how {
-            How::H2Reset(_) | How::GoAway(_) => Some("its frames exist in HTTP/2 only"),
-            How::CleanEnd
-            | How::MissingTerminator
-            | How::MissingLastChunk
-            | How::CloseFramed
-            | How::ShortBody
-            | How::Reset => None,
-        },
-        (Kind::Cut { how, .. }, Protocol::Http2) => match how {
-            How::MissingLastChunk | How::CloseFramed => Some(NO_CHUNKS),
-            How::CleanEnd
-            | How::MissingTerminator
-            | How::ShortBody
-            | How::Reset
-            | How::H2Reset(_)
-            | How::GoAway(_) => None,
-        },
-        (Kind::MalformedChunk { .. }, Protocol::Http2) => Some(NO_CHUNKS),
-        (Kind::SlowHead { .. }, Protocol::Http2) => Some(NO_TEXT),
-        (Kind::Garbage(_) | Kind::Empty, Protocol::Http2) => {
-            Some("it would take all exchanges of the connection, not one")
-        }
-        _ => None,
+        found.push(Problem::at(&[key, "how"], what).hint(hint));
     }
 }
 
 /// The longest wait that clients can be told, and where it stands inside the kind.
 fn longest_retry_after(kind: &Kind) -> Option<(&'static [&'static str], Span)> {
-    match kind {
-        Kind::Status(StandIn::Error { retry_after, .. }) => {
-            Some((&["retry_after"], (*retry_after)?))
-        }
-        Kind::Status(StandIn::Plain { headers, .. }) => {
+    // Refilled continuously: one request waits for its share of the window, a request of many tokens for all of it.
+    if let Kind::RateLimit {
+        requests,
+        tokens,
+        per,
+        ..
+    } = kind
+    {
+        let share = per.0 / u32::try_from(requests.unwrap_or(1).max(1)).unwrap_or(u32::MAX);
+        let wait = if tokens.is_some() { per.0 } else { share };
+        return Some((&["per"], Span(wait)));
+    }
+    let Kind::Status(stand_in) = kind else {
+        return None;
+    };
+    match stand_in {
+        StandIn::Error { retry_after, .. } => Some((&["retry_after"], (*retry_after)?)),
+        StandIn::Plain { headers, .. } => {
             let seconds = headers.iter().filter_map(|(name, value)| {
                 let number: f64 = value.trim().parse().ok()?;
                 match &*name.to_ascii_lowercase() {
@@ -298,25 +245,27 @@ fn longest_retry_after(kind: &Kind) -> Option<(&'static [&'static str], Span)> {
                 }
             });
             let longest = seconds.fold(0.0, f64::max).min(MAX_SPAN);
-            let wait = std::time::Duration::try_from_secs_f64(longest).unwrap_or_default();
+            let wait = Duration::try_from_secs_f64(longest).unwrap_or_default();
             Some((&["headers"], Span(wait)))
         }
-        // Refilled continuously: one request waits for its share of the window, a request of many tokens for all of it.
-        Kind::RateLimit {
-            requests,
-            tokens,
-            per,
-            ..
-        } => {
-            let share = per.0 / u32::try_from(requests.unwrap_or(1).max(1)).unwrap_or(u32::MAX);
-            let wait = if tokens.is_some() { per.0 } else { share };
-            Some((&["per"], Span(wait)))
-        }
-        _ => None,
     }
 }
 
-fn whole(way: &[&str], value: u64, max: u64, found: &mut Vec<Problem>) {
+fn some_bytes(way: &[&str], size: Option<ByteSize>, found: &mut Vec<Problem>) {
+    if size == Some(ByteSize(0)) {
+        found.push(Problem::at(way, "at zero bytes nothing passes, ever"));
+    }
+}
+
+fn some_limit(key: &str, is_limit: bool, names: &str, found: &mut Vec<Problem>) {
+    if !is_limit {
+        let hint = format!("expected {names} or both");
+        found.push(Problem::at(&[key], "no limit is set").hint(hint));
+    }
+}
+
+pub(super) fn whole(way: &[&str], value: impl Into<u64>, max: u64, found: &mut Vec<Problem>) {
+    let value = value.into();
     if !(1..=max).contains(&value) {
         let what = format!("{value} is out of range, expected a number from 1 to {max}");
         found.push(Problem::at(way, what));
@@ -337,12 +286,7 @@ const MAX_SPAN: f64 = 365.0 * 86_400.0;
 
 const MAX_PIECES: u64 = 100_000;
 
-/// In bytes: 1 MiB.
-const MAX_GARBAGE: u64 = 1024 * 1024;
+const MAX_FLIPS: u64 = 1_000_000;
 
-const FRAMING: [&str; 4] = [
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "trailer",
-];
+/// In bytes: 1 MiB.
+pub(super) const MAX_GARBAGE: u64 = 1024 * 1024;

@@ -27,6 +27,7 @@ fn problems(rules: &[&str]) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_kind_is_written_in_one_way_and_read() {
     let two = Events::At(vec![2]);
     let at_4k = Position::Bytes(ByteSize::kib(4));
@@ -329,7 +330,7 @@ fn what_has_no_effect_is_refused() {
         ),
         (
             "cut = { after = 'before-head', how = 'short-body' }",
-            "cut: after: `short-body` is a way to end a body, and there is none before the head; write `after = \"head\"`, `how = \"reset\"`, or the kind `empty = true`",
+            "cut: how: this is a way to end a body, and there is none before the head; write `after = \"head\"`, `how = \"reset\"`, or the kind `empty = true`",
         ),
         (
             "corrupt = { after = 'before-head' }",
