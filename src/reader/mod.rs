@@ -147,7 +147,7 @@ impl Reader {
             () = self.said.closed() => return Tried::Abandoned,
         };
         match connected {
-            Ok(Connected::Http1(http1)) => self.attempt_http1(http1).await,
+            Ok(Connected::Http1(http1)) => self.attempt_http1(*http1).await,
             Ok(Connected::Http2(lease)) => self.attempt_http2(lease).await,
             Err(error) => Tried::Failed(error),
         }
