@@ -193,6 +193,8 @@ install_packages() {
     need node nodejs
     need npm npm
     need mount mount
+    # Debian puts it where only root looks.
+    [ -x /usr/sbin/nginx ] || need nginx nginx-light
     # Debian's python comes without what makes a virtual environment.
     if ! command -v python3 >/dev/null || ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
         missing+=(python3 python3-venv)

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Optional, Sequence
 
@@ -95,7 +96,7 @@ class Nginx:
         user = "user root;" if os.geteuid() == 0 else ""
         config = where / "nginx.conf"
         config.write_text(
-            f"""{user} daemon off; master_process off; pid {where}/nginx.pid; error_log {where}/error.log info;
+            f"""{user} daemon off; worker_processes 1; pid {where}/nginx.pid; error_log {where}/error.log info;
             events {{ worker_connections 512; }}
             http {{
                 log_format own '$server_protocol $request_method $uri $status $connection $ssl_client_s_dn';
@@ -120,9 +121,17 @@ class Nginx:
         listener.close()
         self.url = f"{'http' if pair is None else 'https'}://localhost:{self.port}"
 
-    def seen(self) -> list[list[str]]:
-        """The words of each line of its log: protocol, method, path, status, number of the connection, client."""
-        return [line.split(" ", 5) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+    def seen(self, count: int = 1) -> list[list[str]]:
+        """The words of each line of its log: protocol, method, path, status, number of the connection, client.
+
+        A line is written after the answer was sent: waits until there are `count`.
+        """
+        end = time.monotonic() + PATIENCE
+        while True:
+            lines = self.log.read_text().splitlines() if self.log.exists() else []
+            if len(lines) >= count or time.monotonic() > end:
+                return [line.split(" ", 5) for line in lines]
+            time.sleep(0.02)
 
     def close(self) -> None:
         self.process.terminate()

@@ -14,7 +14,8 @@ from botocore.client import Config
 from cassettes import recording
 from conftest import Server, route
 from nginx import DAY, Authority, Nginx
-from rawclient import Client, Pattern, ask
+from rawclient import Client, Pattern
+from rawclient import ask as ask_at
 
 BODY = b"".join(bytes(piece) for piece in Pattern(b"tls").pieces(300_000))
 
@@ -39,6 +40,10 @@ def serve(tmp_path, closing, ca):
     return make
 
 
+def ask(proxy, *request, **more):
+    return ask_at(proxy.url, *request, **more)
+
+
 def message(answer):
     assert answer.status == 502, answer
     return json.loads(answer.body)["error"]["message"]
@@ -52,11 +57,11 @@ def tls(**settings):
 def test_a_ca_of_ones_own_is_added_and_connections_are_kept(rehearsal, serve, ca):
     server = serve("localhost", "127.0.0.1")
     proxy = rehearsal.forward(server, tls(ca=ca.file))
-    with Client(proxy) as client:
+    with Client(proxy.url) as client:
         for _ in range(5):
             answer = client.ask("GET", "/file")
             assert (answer.status, answer.body) == (200, BODY)
-    seen = server.seen()
+    seen = server.seen(5)
     assert [words[0] for words in seen] == ["HTTP/1.1"] * 5
     assert len({words[4] for words in seen}) == 1, "all over one connection"
     by_address = rehearsal.forward(server.url.replace("localhost", "127.0.0.1"), tls(ca=ca.file))
