@@ -13,7 +13,7 @@ use super::{Failure, Listen, config_file, print};
 use crate::cassette::{Access, Cassette};
 use crate::config::{Config, RouteSettings, Upstream};
 use crate::exchange::Flow;
-use crate::link::TlsSettings;
+use crate::link::UpstreamTls;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
@@ -125,9 +125,9 @@ pub(super) fn record(record: &Record) -> Result<ExitCode, Failure> {
         name: Some("record".to_owned()),
         upstream: Some(record.upstream.clone()),
         mode: Mode::Record,
-        tls: TlsSettings {
+        tls: UpstreamTls {
             ca: record.ca.clone(),
-            ..TlsSettings::default()
+            ..UpstreamTls::default()
         },
         ..RouteSettings::default()
     }];

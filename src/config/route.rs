@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{HeaderValue, Upstream};
 use crate::key::KeySettings;
-use crate::link::{HttpVersion, TlsSettings};
+use crate::link::{HttpVersion, UpstreamTls};
 use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
 use crate::route::{Rewrite, RouteMatch};
 use crate::shape::pace::Pace;
@@ -24,7 +24,7 @@ pub struct RouteSettings {
     /// The server behind it, `http://HOST` or `https://HOST`, or `fake` for the built-in backend.
     pub upstream: Option<Upstream>,
     /// How TLS is spoken with an `https://` upstream.
-    pub tls: TlsSettings,
+    pub tls: UpstreamTls,
     /// The HTTP that is spoken with the upstream.
     pub http: HttpVersion,
     /// Where its answers come from.

@@ -51,7 +51,7 @@ pub enum Verify {
 /// TLS with an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct TlsSettings {
+pub struct UpstreamTls {
     /// A file with certificates of CAs (PEM), known besides those of the system.
     pub ca: Option<PathBuf>,
     /// A file with the client's certificate (PEM), with what stands between it and its CA.
@@ -96,7 +96,7 @@ impl Link {
     /// # Errors
     /// What is wrong, and at which key of the settings.
     pub fn compile(
-        settings: &TlsSettings,
+        settings: &UpstreamTls,
         http: HttpVersion,
         folder: &Path,
     ) -> Result<Self, LinkError> {
@@ -225,7 +225,7 @@ fn ca(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Li
     Ok(certificates)
 }
 
-fn client(settings: &TlsSettings, folder: &Path) -> Result<Option<CertifiedKey>, LinkError> {
+fn client(settings: &UpstreamTls, folder: &Path) -> Result<Option<CertifiedKey>, LinkError> {
     let Some(cert) = &settings.client_cert else {
         return match &settings.client_key {
             Some(_) => Err(LinkError {

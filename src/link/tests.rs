@@ -4,7 +4,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use super::*;
 
-fn compile(settings: &TlsSettings, folder: &Path) -> Result<Link, LinkError> {
+fn compile(settings: &UpstreamTls, folder: &Path) -> Result<Link, LinkError> {
     Link::compile(settings, HttpVersion::Auto, folder)
 }
 
@@ -28,14 +28,14 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
     )
     .unwrap();
     let path = |name: &str| Some(PathBuf::from(name));
-    let client = |cert: &str, key: Option<&str>| TlsSettings {
+    let client = |cert: &str, key: Option<&str>| UpstreamTls {
         client_cert: path(cert),
         client_key: key.map(PathBuf::from),
-        ..TlsSettings::default()
+        ..UpstreamTls::default()
     };
-    let ca = |name: &str| TlsSettings {
+    let ca = |name: &str| UpstreamTls {
         ca: path(name),
-        ..TlsSettings::default()
+        ..UpstreamTls::default()
     };
     for fine in [
         ca("cert.pem"),
@@ -85,17 +85,17 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
             ),
         ),
         (
-            TlsSettings {
+            UpstreamTls {
                 client_key: path("key.pem"),
-                ..TlsSettings::default()
+                ..UpstreamTls::default()
             },
             "client_key",
             "a key without its certificate has no effect, expected `client_cert` beside it".to_owned(),
         ),
         (
-            TlsSettings {
+            UpstreamTls {
                 server_name: Some("a b".to_owned()),
-                ..TlsSettings::default()
+                ..UpstreamTls::default()
             },
             "server_name",
             "`a b` is not a name that a certificate can be for, expected a host such as `api.example.com`".to_owned(),
@@ -109,10 +109,10 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
 #[test]
 fn links_share_connections_only_where_nothing_differs() {
     let folder = Path::new("");
-    let plain = TlsSettings::default();
-    let named = TlsSettings {
+    let plain = UpstreamTls::default();
+    let named = UpstreamTls {
         server_name: Some("a.test".to_owned()),
-        ..TlsSettings::default()
+        ..UpstreamTls::default()
     };
     let id = |settings, http| Link::compile(settings, http, folder).unwrap().id();
     assert_eq!(id(&plain, HttpVersion::Auto), id(&plain, HttpVersion::Auto));

@@ -7,7 +7,7 @@ use serde_json_path::JsonPath;
 
 use super::Finding;
 use crate::config::{HeaderValue, RouteSettings, Upstream, Way};
-use crate::link::{HttpVersion, Link, TlsSettings};
+use crate::link::{HttpVersion, Link, UpstreamTls};
 use crate::mode::Mode;
 use crate::route::is_token;
 
@@ -181,7 +181,7 @@ fn check_link(route: &RouteSettings, way: &Way, folder: &Path, found: &mut Vec<F
         return;
     };
     let is_tls = matches!(upstream, Upstream::Url(origin) if origin.is_tls);
-    if route.tls != TlsSettings::default() && !is_tls {
+    if route.tls != UpstreamTls::default() && !is_tls {
         found.push(
             Finding::at_key(
                 way.clone().then(&["tls"]),
