@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::call::{Piece, UpstreamError};
 use crate::message::{Ending, Headers, ResponseHead};
-use crate::source::{Source, What};
+use crate::source::{HALF_TICK, Source, What};
 
 /// The writing side of an exchange, and what is still to be read of the request.
 pub trait Client: Send {
@@ -236,9 +236,6 @@ async fn apply<C: Client>(
 async fn reserve(up: Option<mpsc::Sender<Piece>>) -> Option<mpsc::OwnedPermit<Piece>> {
     up?.reserve_owned().await.ok()
 }
-
-/// Half the resolution of tokio's timer (1 ms, 1.x).
-const HALF_TICK: Duration = Duration::from_micros(500);
 
 /// The pieces in which a body goes up that was read before.
 const PIECE: usize = 16 * 1024;

@@ -111,7 +111,7 @@ impl Source {
             Self::Replay(replay) => replay.pace.due(replay.at()),
             Self::Synth(synth) => synth.pace.due(synth.at()),
         };
-        due.is_none_or(|due| moment(request_end, due) <= Instant::now())
+        due.is_none_or(|due| moment(request_end, due) <= Instant::now() + HALF_TICK)
     }
 
     /// Where the request's body goes, if the source wants it.
@@ -302,6 +302,9 @@ fn moment(start: Instant, after: Duration) -> Instant {
 
 /// Later than anyone waits, and still a moment: 30 years.
 const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// Half the resolution of tokio's timer (1 ms, 1.x): what is due no later is not waited for.
+pub(crate) const HALF_TICK: Duration = Duration::from_micros(500);
 
 /// One read of a side file.
 const SIDE_READ: usize = 256 * 1024;
