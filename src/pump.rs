@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::board::Watch;
 use crate::call::{Piece, UpstreamError};
 use crate::message::{Ending, Headers, ResponseHead};
-use crate::source::Source;
+use crate::source::{EARLY, Source};
 
 pub use crate::cue::Cut;
 pub use line::{Faults, Stages};
@@ -217,11 +217,6 @@ async fn until(due: Option<Instant>) {
         sleep_until(due).await;
     }
 }
-
-/// By how much a wait ends before its moment. The resolution of tokio's timer is 1 ms, and it rounds up twice: to its own tick
-/// and to that of the system's poll, so that a wait is late by 1.1 to 1.2 ms in the median (1.x, measured). So asked, the
-/// median is within 0.3 ms of the moment.
-const EARLY: Duration = Duration::from_micros(999);
 
 /// The pieces in which a body goes up that was read before.
 const PIECE: usize = 16 * 1024;

@@ -196,6 +196,8 @@ install_packages() {
     need openssl openssl
     need nghttp nghttp2-client
     need h2load nghttp2-client
+    # Debian puts it where only root looks.
+    [ -x /usr/sbin/nginx ] || need nginx nginx-light
     # Debian's python comes without what makes a virtual environment.
     if ! command -v python3 >/dev/null || ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
         missing+=(python3 python3-venv)

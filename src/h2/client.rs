@@ -65,6 +65,9 @@ pub(super) struct H2Client {
     request: RecvStream,
     request_is_through: bool,
     answer: Answering,
+    /// A head that waits for what follows at once: where that is the end, both are one frame. Clients of gRPC take a head
+    /// with a status for the end only then.
+    held: Option<Response<()>>,
     /// Whether the answer was broken off.
     is_cut: bool,
     is_head_request: bool,
@@ -87,6 +90,7 @@ impl H2Client {
             request,
             request_is_through: false,
             answer: Answering::Owed(respond),
+            held: None,
             is_cut: false,
             is_head_request,
             promised: None,
@@ -94,6 +98,23 @@ impl H2Client {
             write_timeout: plan.write_timeout,
             orders,
         }
+    }
+
+    /// Sends the head that waits, if one does.
+    fn begin(&mut self, is_end: bool) -> Result<(), Left> {
+        let Some(head) = self.held.take() else {
+            return Ok(());
+        };
+        let Answering::Owed(respond) = &mut self.answer else {
+            return Err(Left);
+        };
+        let stream = respond.send_response(head, is_end).map_err(|_| Left)?;
+        self.answer = if is_end {
+            Answering::Over
+        } else {
+            Answering::Begun(stream)
+        };
+        Ok(())
     }
 
     /// Answers a request whose head is not acceptable.
@@ -118,7 +139,8 @@ impl H2Client {
 
     /// Fewer bytes than the head promised: the client must not take it for the end.
     fn is_short(&self) -> bool {
-        matches!(self.answer, Answering::Begun(_)) && self.promised.is_some_and(|left| left > 0)
+        (self.held.is_some() || matches!(self.answer, Answering::Begun(_)))
+            && self.promised.is_some_and(|left| left > 0)
     }
 
     async fn order(&mut self, what: What) {
@@ -139,10 +161,7 @@ impl Client for H2Client {
         respond.send_informational(response(head)).map_err(|_| Left)
     }
 
-    async fn head(&mut self, head: &ResponseHead, _more: bool) -> Result<(), Left> {
-        let Answering::Owed(respond) = &mut self.answer else {
-            return Err(Left);
-        };
+    async fn head(&mut self, head: &ResponseHead, more: bool) -> Result<(), Left> {
         let response = response(head);
         let has_no_body = self.is_head_request || matches!(head.status, 204 | 304);
         if !has_no_body {
@@ -151,18 +170,15 @@ impl Client for H2Client {
                 .get(http::header::CONTENT_LENGTH)
                 .and_then(|value| value.to_str().ok()?.parse().ok());
         }
-        let stream = respond
-            .send_response(response, has_no_body)
-            .map_err(|_| Left)?;
-        self.answer = if has_no_body {
-            Answering::Over
-        } else {
-            Answering::Begun(stream)
-        };
-        Ok(())
+        self.held = Some(response);
+        if more && !has_no_body {
+            return Ok(());
+        }
+        self.begin(has_no_body)
     }
 
     async fn write(&mut self, mut bytes: Bytes, _more: bool) -> Result<(), Left> {
+        self.begin(false)?;
         let stream = match &mut self.answer {
             Answering::Owed(_) => return Err(Left),
             Answering::Begun(stream) => stream,
@@ -197,6 +213,7 @@ impl Client for H2Client {
     }
 
     async fn trailers(&mut self, trailers: &Headers) -> Result<(), Left> {
+        self.begin(false)?;
         if self.is_short() {
             return Ok(());
         }
@@ -214,6 +231,7 @@ impl Client for H2Client {
             self.cut(Cut::Close).await;
             return Ok(());
         }
+        self.begin(true)?;
         match self.answer.take() {
             Answering::Owed(_) => Err(Left),
             Answering::Begun(mut stream) => stream.send_data(Bytes::new(), true).map_err(|_| Left),
@@ -237,6 +255,8 @@ impl Client for H2Client {
             Cut::ResetConnection => What::ResetConnection,
         };
         self.is_cut = true;
+        // What was said before the break is seen before it; a client that is gone does not care.
+        self.begin(false).ok();
         self.order(what).await;
     }
 

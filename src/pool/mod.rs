@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::call::UpstreamError;
 use crate::conn::Conn;
-use crate::dial::{Dialer, Offer};
+use crate::dial::{DialError, Dialer, Offer};
 use crate::link::{Link, LinkId};
 use crate::origin::Origin;
 use crate::resolve::Resolver;
@@ -58,7 +58,7 @@ pub(crate) struct Goal<'a> {
 /// A way to an upstream.
 pub(crate) enum Connected {
     /// A connection for one call at a time.
-    Http1(Http1),
+    Http1(Box<Http1>),
     /// A place on a connection that many calls share.
     Http2(Lease),
 }
@@ -152,7 +152,7 @@ impl Pool {
         key: Key,
         goal: Goal<'_>,
         pooled: bool,
-    ) -> Result<Connected, crate::dial::DialError> {
+    ) -> Result<Connected, DialError> {
         if let Some(connected) = self.slots().take(&key, pooled) {
             return Ok(connected);
         }
@@ -174,15 +174,15 @@ impl Pool {
         self.resolver.prefer(goal.origin, key.address);
         if !dialed.is_http2 {
             self.slots().speaks_http1(&key);
-            return Ok(Connected::Http1(Http1 {
+            return Ok(Connected::Http1(Box::new(Http1 {
                 conn: Conn::upstream(dialed.socket),
                 key,
                 is_reused: false,
-            }));
+            })));
         }
         let (shared, lease) = shared::open(dialed.socket, key.window)
             .await
-            .map_err(|error| crate::dial::DialError {
+            .map_err(|error| DialError {
                 reason: format!("HTTP/2 could not begin: {error}"),
                 was_answered: true,
             })?;

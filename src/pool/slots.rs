@@ -18,7 +18,7 @@ use crate::socket::Socket;
 
 /// All that is open and can be used.
 pub(super) struct Slots {
-    slots: HashMap<Key, Slot>,
+    places: HashMap<Key, Slot>,
     /// How many idle connections there are.
     count: usize,
     /// `count <= most`
@@ -42,7 +42,7 @@ impl Slots {
     /// Keeps at most so many idle connections.
     pub(super) fn new(most: usize) -> Self {
         Self {
-            slots: HashMap::new(),
+            places: HashMap::new(),
             count: 0,
             most,
             is_swept: false,
@@ -51,7 +51,7 @@ impl Slots {
 
     /// A place on a connection that is shared, or the idle connection used last, if it is alive and `pooled`.
     pub(super) fn take(&mut self, key: &Key, pooled: bool) -> Option<Connected> {
-        let slot = self.slots.get_mut(key)?;
+        let slot = self.places.get_mut(key)?;
         if let Some(lease) = slot.shared.iter().find_map(Shared::lease) {
             return Some(Connected::Http2(lease));
         }
@@ -61,11 +61,11 @@ impl Slots {
         while let Some((_, mut socket)) = slot.idle.pop_back() {
             self.count -= 1;
             if is_alive(&mut socket) {
-                return Some(Connected::Http1(Http1 {
+                return Some(Connected::Http1(Box::new(Http1 {
                     conn: Conn::upstream(socket),
                     key: key.clone(),
                     is_reused: true,
-                }));
+                })));
             }
         }
         None
@@ -76,20 +76,20 @@ impl Slots {
         if key.offer == Offer::Http1 {
             return None;
         }
-        let slot = self.slots.entry(key.clone()).or_default();
+        let slot = self.places.entry(key.clone()).or_default();
         (!slot.is_http1).then(|| Arc::clone(&slot.gate))
     }
 
     /// The upstream chose HTTP/1.1.
     pub(super) fn speaks_http1(&mut self, key: &Key) {
         if key.offer != Offer::Http1 {
-            self.slots.entry(key.clone()).or_default().is_http1 = true;
+            self.places.entry(key.clone()).or_default().is_http1 = true;
         }
     }
 
     /// Adds a connection that can be shared.
     pub(super) fn share(&mut self, key: Key, shared: Shared) {
-        let slot = self.slots.entry(key).or_default();
+        let slot = self.places.entry(key).or_default();
         slot.is_http1 = false;
         slot.shared.push(shared);
     }
@@ -101,7 +101,7 @@ impl Slots {
         }
         if self.count < self.most {
             self.count += 1;
-            self.slots
+            self.places
                 .entry(key.clone())
                 .or_default()
                 .idle
@@ -111,23 +111,23 @@ impl Slots {
 
     /// Drops what is dead or older than [`POOLED_FOR`].
     pub(super) fn sweep(&mut self, now: Instant) {
-        for slot in self.slots.values_mut() {
+        for slot in self.places.values_mut() {
             slot.idle.retain_mut(|(since, socket)| {
                 now.duration_since(*since) < POOLED_FOR && is_alive(socket)
             });
             slot.shared
                 .retain(|shared| shared.is_open() && !shared.was_idle_for(POOLED_FOR, now));
         }
-        self.slots.retain(|_, slot| {
+        self.places.retain(|_, slot| {
             // One that is being opened is waited for by others.
             !slot.idle.is_empty() || !slot.shared.is_empty() || Arc::strong_count(&slot.gate) > 1
         });
-        self.count = self.slots.values().map(|slot| slot.idle.len()).sum();
+        self.count = self.places.values().map(|slot| slot.idle.len()).sum();
     }
 
     /// Whether nothing is there that could die or grow old.
     pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.places.is_empty()
     }
 }
 

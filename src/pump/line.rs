@@ -14,7 +14,7 @@ use crate::board::Watch;
 use crate::cue::{Cue, Cut, Drip, Silence, Timed};
 use crate::fault::script::{Moment, Script};
 use crate::message::{Ending, Headers};
-use crate::source::{Source, Step, What};
+use crate::source::{EARLY, Source, Step, What};
 
 /// What an answer passes on its way. Nothing by default.
 #[derive(Debug, Default)]
@@ -335,7 +335,7 @@ impl<'a> Line<'a> {
                 until: Some(until),
                 fault,
                 ..
-            } if until <= now + super::EARLY => {
+            } if until <= now + EARLY => {
                 if let Some(fault) = fault {
                     self.note(fault, until);
                     self.release(fault);
@@ -347,7 +347,7 @@ impl<'a> Line<'a> {
                 fault,
             } => {
                 if let Some(noise) = &mut noise
-                    && noise.next <= now + super::EARLY
+                    && noise.next <= now + EARLY
                 {
                     tally.bytes += noise.bytes.len() as u64;
                     tally.chunks += 1;
@@ -389,7 +389,7 @@ impl<'a> Line<'a> {
 
     /// It is late enough for what acts at a time.
     pub(super) fn tick(&mut self) {
-        let now = self.now() + super::EARLY;
+        let now = self.now() + EARLY;
         if let Some(faults) = &mut self.stages.faults {
             faults.script.tick(now);
         }

@@ -37,19 +37,17 @@ impl Reader {
                 });
             }
         };
-        let tried = match self.send_start(&mut http, header).await {
-            Ok(()) => self.converse(&mut http, &ctl, is_reused).await,
-            Err(_) => {
-                let error = UpstreamError::Closed {
-                    origin: self.origin(),
-                };
-                return if is_reused {
-                    Tried::Stale(error)
-                } else {
-                    Tried::Failed(error)
-                };
-            }
-        };
+        if self.send_start(&mut http, header).await.is_err() {
+            let error = UpstreamError::Closed {
+                origin: self.origin(),
+            };
+            return if is_reused {
+                Tried::Stale(error)
+            } else {
+                Tried::Failed(error)
+            };
+        }
+        let tried = self.converse(&mut http, &ctl, is_reused).await;
         if matches!(tried, Tried::Ended(Ending::Complete, _)) && self.request_is_through {
             self.pool.release(http, &key).await;
         }

@@ -246,7 +246,7 @@ impl Reader {
         lease.close();
         let origin = self.origin();
         if error.is_io() || error.is_go_away() || error.is_reset() {
-            Tried::Stale(UpstreamError::Closed { origin })
+            Tried::Unseen(UpstreamError::Closed { origin })
         } else {
             let reason = error.to_string();
             Tried::Failed(UpstreamError::Unsendable { origin, reason })
@@ -262,7 +262,7 @@ impl Reader {
     ) -> Tried {
         let is_refused = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
         // With a GOAWAY the upstream says which requests it will not look at: those get it as their error.
-        let is_unseen = is_refused || (error.is_remote() && error.is_go_away());
+        let is_unseen = error.is_remote() && error.is_go_away();
         if !error.is_reset() {
             lease.close();
         }
@@ -281,7 +281,10 @@ impl Reader {
             UpstreamError::Closed { .. } | UpstreamError::Reset { .. }
         );
         let was_dead = is_gone && lease.is_reused() && self.may_be_stale(talk);
-        if (is_unseen && self.resend.is_some()) || was_dead {
+        let may_go_again = self.resend.is_some();
+        if is_unseen && may_go_again {
+            Tried::Unseen(failed)
+        } else if (is_refused && may_go_again) || was_dead {
             Tried::Stale(failed)
         } else {
             Tried::Failed(failed)

@@ -59,6 +59,8 @@ enum Tried {
     /// The request was not looked at, such as on a pooled connection that was dead before it said anything. It may go once
     /// more on another; if not, this is why.
     Stale(UpstreamError),
+    /// The upstream said goodbye and that it has not looked at the request, which may happen again on the next connection.
+    Unseen(UpstreamError),
 }
 
 impl Reader {
@@ -88,10 +90,12 @@ impl Reader {
     /// Calls, and says all that the upstream says.
     pub(crate) async fn run(mut self) {
         let mut pooled = true;
+        let mut unseen = 0;
         let tried = loop {
             match self.attempt(pooled).await {
                 Tried::Stale(_) if pooled => pooled = false,
-                Tried::Stale(error) => break Tried::Failed(error),
+                Tried::Unseen(_) if unseen < UNSEEN_MAX => unseen += 1,
+                Tried::Stale(error) | Tried::Unseen(error) => break Tried::Failed(error),
                 tried => break tried,
             }
         };
@@ -109,7 +113,7 @@ impl Reader {
                 self.say_rest(rest).await;
                 drop(self.said.send(Said::End(ending)));
             }
-            Tried::Failed(error) | Tried::Stale(error) => {
+            Tried::Failed(error) | Tried::Stale(error) | Tried::Unseen(error) => {
                 // Without an answer there is no recording: the recorder is dropped.
                 drop(self.said.send(Said::Failed(error)));
             }
@@ -147,7 +151,7 @@ impl Reader {
             () = self.said.closed() => return Tried::Abandoned,
         };
         match connected {
-            Ok(Connected::Http1(http1)) => self.attempt_http1(http1).await,
+            Ok(Connected::Http1(http1)) => self.attempt_http1(*http1).await,
             Ok(Connected::Http2(lease)) => self.attempt_http2(lease).await,
             Err(error) => Tried::Failed(error),
         }
@@ -369,6 +373,9 @@ fn permits(chunk: &Chunk, ahead: usize) -> u32 {
 
 /// How much of a request's body is kept to be sent once more: pingora's retry buffer (`BODY_BUF_LIMIT`, 0.9.1).
 const RESEND_MAX: usize = 64 * 1024;
+
+/// How often a request goes once more that met a connection which was about to end.
+const UNSEEN_MAX: usize = 3;
 
 /// What a chunk on its way takes in memory beside its bytes, about.
 const CHUNK_COST: usize = 256;
