@@ -12,10 +12,10 @@ use tracing::warn;
 
 use crate::cassette::asked::Asked;
 use crate::cassette::draft::Draft;
+use crate::cassette::entry::key_body;
 use crate::cassette::event::{End, Event, Line, Piece, Stored};
 use crate::cassette::files::{self, WriteError};
 use crate::cassette::format::{INLINE_LIMIT, is_header, micros};
-use crate::cassette::index::key_body;
 use crate::cassette::queue::Begin;
 use crate::cassette::recording::{BODIES, ItemBody};
 use crate::cassette::spool::Spool;

@@ -1,6 +1,6 @@
 //! The commands that serve: `serve`, `record` and `replay`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Listen, config_file, print};
 use crate::cassette::{Access, Cassette};
-use crate::config::{Config, RouteSettings, Upstream};
+use crate::config::{self, Config, RouteSettings, Upstream};
 use crate::exchange::Flow;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::Plan;
@@ -192,7 +192,7 @@ async fn run_in_runtime(
         .await
         .with_context(|| format!("could not listen on {}", config.listen.http))
         .map_err(Failure::Unusable)?;
-    let cassette = open_cassette(&config.cassette.path, &plan).map_err(Failure::Unusable)?;
+    let cassette = open_cassette(&config.cassette, &plan).map_err(Failure::Unusable)?;
     let mut signals = Signals::new()
         .context("could not wait for signals")
         .map_err(Failure::Unusable)?;
@@ -259,7 +259,8 @@ fn ended_at_once() -> ExitCode {
 }
 
 /// The cassette that the plan needs, with the rights that it needs.
-fn open_cassette(path: &Path, plan: &Plan) -> anyhow::Result<Option<Cassette>> {
+fn open_cassette(settings: &config::Cassette, plan: &Plan) -> anyhow::Result<Option<Cassette>> {
+    let path = &settings.path;
     if !plan.needs_cassette() {
         return Ok(None);
     }
@@ -274,7 +275,11 @@ fn open_cassette(path: &Path, plan: &Plan) -> anyhow::Result<Option<Cassette>> {
     }
     let cassette = Cassette::open(path, access)
         .with_context(|| format!("could not open the cassette {}", path.display()))?;
+    cassette.limit_memory(settings.entries, settings.memory.as_usize());
     cassette.index(plan.keying());
+    cassette
+        .watch()
+        .with_context(|| format!("could not watch the cassette {}", path.display()))?;
     for broken in cassette.broken() {
         tracing::warn!(%broken, "left out a recording that can't be read");
     }
@@ -289,11 +294,7 @@ fn announce(
 ) -> Result<(), Failure> {
     let mut lines = vec![format!("listening on http://{address}"), what.to_owned()];
     if let Some(cassette) = cassette {
-        let count = cassette
-            .entries()
-            .iter()
-            .filter(|entry| entry.replayable)
-            .count();
+        let count = cassette.replayable();
         let noun = if count == 1 {
             "recording"
         } else {
