@@ -105,9 +105,8 @@ fn write(folder: &Path, count: usize) {
     fs::create_dir(folder).unwrap();
     for index in 0..count {
         let digest = mix(index as u64);
-        let body: String = (0..64)
-            .map(|at| format!("{:016x}", mix(digest ^ at)))
-            .collect();
+        let pieces = (0..64).map(|at| format!("{:016x}", mix(digest ^ at)));
+        let body = pieces.collect::<Vec<_>>().concat();
         let text = format!(
             r#"{{
   "version": 1,
@@ -213,7 +212,7 @@ impl Proxy {
                 scope.spawn(move || self.client(seed, among));
             }
         });
-        let (cpu, wall) = (self.cpu() - cpu, start.elapsed());
+        let (cpu, wall) = (self.cpu().saturating_sub(cpu), start.elapsed());
         let each = |span: Duration| span.as_secs_f64() * 1e6 / REQUESTS as f64;
         Figure {
             cpu_us: each(cpu),

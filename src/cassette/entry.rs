@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::cassette::files::Stamp;
 use crate::cassette::names::place_of;
-use crate::cassette::near::Sketch;
+use crate::cassette::near::{Marks, Sketch};
 use crate::cassette::recording::{RecordedBody, Recording};
 use crate::key::{Canonical, Key, KeyBody, KeyRules};
 use crate::message::{Ending, RequestHead};
@@ -75,8 +75,9 @@ pub(crate) struct Indexed {
     pub(crate) recorded: Option<Key>,
     /// The method and the path that it matches, where those are not the recorded ones.
     matched: Option<Box<(String, String)>>,
-    /// What it matches besides.
+    /// What it matches besides, until it's in the index; then only by what it's found there.
     pub(crate) sketch: Sketch,
+    pub(crate) marks: Marks,
     pub(crate) sides: Box<[Box<str>]>,
 }
 
@@ -117,6 +118,7 @@ impl Indexed {
             sketch: form
                 .as_ref()
                 .map_or_else(Sketch::default, |(_, form)| Sketch::of(form)),
+            marks: Marks::default(),
             matched: form
                 .filter(|(_, form)| form.method != *method || form.path != *path)
                 .map(|(_, form)| Box::new((form.method, form.path))),

@@ -121,13 +121,14 @@ impl Index {
                 Some(sequence) => {
                     let mut many = sequence.into_many();
                     many.ids.push(id);
-                    self.by_recorded.insert(key, Sequence::Many(many))
+                    self.by_recorded.insert(key, Sequence::Many(Box::new(many)))
                 }
             };
         }
         if indexed.replayable {
+            let sketch = std::mem::take(&mut indexed.sketch);
             let (method, path) = indexed.matches();
-            self.near.insert(id, method, path, indexed.sketch);
+            indexed.marks = self.near.insert(id, method, path, &sketch);
         }
         let found = indexed.found.filter(|_| indexed.replayable);
         self.entries.insert(id, Box::new(indexed));
@@ -153,7 +154,7 @@ impl Index {
                     .partition_point(|other| self.place(*other) < self.place(id));
                 many.ids.insert(at, id);
                 many.has_repeats |= repeats;
-                Sequence::Many(many)
+                Sequence::Many(Box::new(many))
             }
         };
         self.by_key.insert(found, sequence);
@@ -188,7 +189,7 @@ impl Index {
         }
         if indexed.replayable {
             let (method, path) = indexed.matches();
-            self.near.remove(id, method, path, indexed.sketch);
+            self.near.remove(id, method, path, indexed.marks);
         }
         let mut unused = Vec::new();
         for side in &indexed.sides {
@@ -296,7 +297,7 @@ impl Index {
         &self,
         method: &str,
         path: &str,
-        sketch: Sketch,
+        sketch: &Sketch,
         limit: usize,
     ) -> Vec<String> {
         self.near
@@ -355,13 +356,14 @@ impl Index {
 }
 
 impl Sequence {
-    fn into_many(self) -> Box<Many> {
+    /// As one that can grow.
+    fn into_many(self) -> Many {
         match self {
-            Self::One(id) => Box::new(Many {
+            Self::One(id) => Many {
                 ids: vec![id],
                 has_repeats: false,
-            }),
-            Self::Many(many) => many,
+            },
+            Self::Many(many) => *many,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Finds the recordings that are nearest to a request which has none, in a time that does not depend on how many there are.
 //!
-//! Each recording stands under a few numbers: one for each beginning of its path, and [`SLOTS`] that stand for what its
-//! query and its body say. Two requests share such a one about as likely as a part of what they say is the same (they are
-//! the least hashes of all parts, under as many orders). So the nearest stand together, and a few look-ups find them.
+//! Each recording stands under a few numbers: one for each beginning of its path, and up to [`MARKS`] for those parts of
+//! what it says (words of its texts, say) that were the rarest when it came. A request that says nearly the same has nearly
+//! all of them, however much else all requests have in common. How often parts occur is counted in a table of fixed size,
+//! where some share a place: that makes them seem less rare than they are, which does little harm.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,41 +19,83 @@ use crate::key::{Canonical, CanonicalBody};
 pub(crate) struct Near {
     spots: BTreeSet<(u64, RecordingId)>,
     methods: BTreeMap<Box<str>, usize>,
+    /// How often parts occurred; empty until the first one.
+    counts: Vec<u32>,
+    /// How many recordings were counted.
+    total: u32,
 }
 
-/// What the query and the body of a request say, in short.
+/// The parts of what a request says beside its method and path: a number for each, sorted, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sketch(Box<[u32]>);
+
+/// The parts by which a recording is found; fewer where it says less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sketch(Option<[u32; SLOTS]>);
+pub(crate) struct Marks([Option<u32>; MARKS]);
 
 impl Near {
-    pub(crate) fn insert(&mut self, id: RecordingId, method: &str, path: &str, sketch: Sketch) {
+    /// Adds a recording. Keep the marks for its removal.
+    pub(crate) fn insert(
+        &mut self,
+        id: RecordingId,
+        method: &str,
+        path: &str,
+        sketch: &Sketch,
+    ) -> Marks {
         *self.methods.entry(method.into()).or_default() += 1;
-        let spots = spots(method, path, sketch);
+        let marks = self.marks(sketch);
+        let spots = spots(method, path, marks);
         self.spots.extend(spots.map(|spot| (spot, id)));
+        marks
     }
 
-    pub(crate) fn remove(&mut self, id: RecordingId, method: &str, path: &str, sketch: Sketch) {
+    /// The rarest parts, as far as is known yet.
+    fn marks(&mut self, sketch: &Sketch) -> Marks {
+        if self.counts.is_empty() && !sketch.0.is_empty() {
+            self.counts = vec![0; COUNTS];
+        }
+        self.total = self.total.saturating_add(1);
+        let mut rarest: Vec<(u32, u32)> = Vec::with_capacity(sketch.0.len());
+        for part in &sketch.0 {
+            if let Some(count) = self.counts.get_mut(*part as usize % COUNTS) {
+                rarest.push((*count, *part));
+                *count = count.saturating_add(1);
+            }
+        }
+        if rarest.len() > MARKS {
+            rarest.select_nth_unstable(MARKS - 1);
+        }
+        let mut marks = Marks::default();
+        for (mark, (_, part)) in marks.0.iter_mut().zip(rarest) {
+            *mark = Some(part);
+        }
+        marks
+    }
+
+    pub(crate) fn remove(&mut self, id: RecordingId, method: &str, path: &str, marks: Marks) {
         if let Some(count) = self.methods.get_mut(method) {
             *count -= 1;
             if *count == 0 {
                 self.methods.remove(method);
             }
         }
-        for spot in spots(method, path, sketch) {
+        for spot in spots(method, path, marks) {
             self.spots.remove(&(spot, id));
         }
     }
 
-    /// At most `limit` recordings, the likest first: of the same method and path those that share most of what they say,
-    /// then of the same method those whose paths agree furthest, then of other methods.
+    /// At most `limit` recordings, the likest first: of the same method and path those that share most of what is rare, then of the same method those whose paths agree furthest, then of other methods.
     pub(crate) fn find(
         &self,
         method: &str,
         path: &str,
-        sketch: Sketch,
+        sketch: &Sketch,
         limit: usize,
     ) -> Vec<RecordingId> {
-        let mut found = self.sharing(sketch.spots(method, path), limit);
+        let place = place(method, path);
+        let parts = sketch.0.iter();
+        let parts = parts.map(|part| (mark_spot(place, *part), self.rarity(*part)));
+        let mut found = self.sharing(parts, limit);
         let others = self.methods.keys().map(AsRef::as_ref);
         let others = others.filter(|other| *other != method).take(METHODS);
         let same = beginnings(method, path);
@@ -71,18 +114,18 @@ impl Near {
         found
     }
 
-    /// Recordings that stand at one of these spots, first those that share most with few others.
-    fn sharing(&self, spots: impl Iterator<Item = u64>, limit: usize) -> Vec<RecordingId> {
-        let mut shared: HashMap<RecordingId, usize> = HashMap::new();
-        for spot in spots {
-            let here: Vec<_> = self.at(spot, limit + 1).collect();
-            // What nearly all have in common tells nothing.
-            let weight = if here.len() > limit {
-                1
-            } else {
-                1 + limit * limit / here.len().max(1)
-            };
-            for id in here {
+    /// How much it tells that a part is shared: the more, the fewer have it. At least 1.
+    fn rarity(&self, part: u32) -> u32 {
+        let count = self.counts.get(part as usize % COUNTS).copied();
+        let ratio = self.total / count.unwrap_or_default().max(1);
+        1 + ratio.checked_ilog2().unwrap_or_default()
+    }
+
+    /// Recordings that stand at some of these spots, first those for which their weights add up to most.
+    fn sharing(&self, spots: impl Iterator<Item = (u64, u32)>, limit: usize) -> Vec<RecordingId> {
+        let mut shared: HashMap<RecordingId, u32> = HashMap::new();
+        for (spot, weight) in spots {
+            for id in self.at(spot, limit) {
                 *shared.entry(id).or_default() += weight;
             }
         }
@@ -99,7 +142,7 @@ impl Near {
     }
 }
 
-fn spots(method: &str, path: &str, sketch: Sketch) -> impl Iterator<Item = u64> {
+fn spots(method: &str, path: &str, marks: Marks) -> impl Iterator<Item = u64> {
     let mut whole = None;
     let mut begun = Vec::new();
     for at in beginnings(method, path) {
@@ -108,10 +151,22 @@ fn spots(method: &str, path: &str, sketch: Sketch) -> impl Iterator<Item = u64> 
             Some(_) => begun.push(at.begun),
         }
     }
+    let place = place(method, path);
+    let marks = marks.0.into_iter().flatten();
     whole
         .into_iter()
         .chain(begun)
-        .chain(sketch.spots(method, path))
+        .chain(marks.map(move |mark| mark_spot(place, mark)))
+}
+
+fn place(method: &str, path: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (method, path).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn mark_spot(place: u64, mark: u32) -> u64 {
+    mixed(place ^ mixed(u64::from(mark)))
 }
 
 /// A beginning of a path, in whole segments.
@@ -146,10 +201,7 @@ fn beginnings(method: &str, path: &str) -> impl Iterator<Item = Beginning> + use
 impl Sketch {
     /// What this request says beside its method and path.
     pub(crate) fn of(request: &Canonical) -> Self {
-        let mut parts = Parts {
-            least: [u32::MAX; SLOTS],
-            left: PARTS,
-        };
+        let mut parts = Parts(Vec::new());
         for pair in &request.query {
             parts.add(&("query", pair));
         }
@@ -168,43 +220,32 @@ impl Sketch {
             CanonicalBody::Bytes { len, hash } => parts.add(&(len, hash)),
             CanonicalBody::Empty | CanonicalBody::Unread => {}
         }
-        Self((parts.left < PARTS).then_some(parts.least))
-    }
-
-    fn spots(self, method: &str, path: &str) -> impl Iterator<Item = u64> + use<> {
-        let mut hasher = DefaultHasher::new();
-        (method, path).hash(&mut hasher);
-        let place = hasher.finish();
-        let slots = self.0.into_iter().flatten().zip(1_u64..);
-        slots.map(move |(least, slot)| mixed(place ^ mixed(u64::from(least) ^ (slot << 32))))
+        parts.0.sort_unstable();
+        parts.0.dedup();
+        Self(parts.0.into())
     }
 }
 
 /// Gathers the parts of what a request says.
-struct Parts {
-    least: [u32; SLOTS],
-    /// How many more are looked at.
-    left: usize,
-}
+struct Parts(Vec<u32>);
 
 impl Parts {
+    fn is_full(&self) -> bool {
+        self.0.len() >= PARTS
+    }
+
     fn add(&mut self, part: &impl Hash) {
-        if self.left == 0 {
-            return;
-        }
-        self.left -= 1;
-        let mut hasher = DefaultHasher::new();
-        part.hash(&mut hasher);
-        let hash = hasher.finish();
-        for (least, order) in self.least.iter_mut().zip(ORDERS) {
-            // The upper half is the better mixed one.
-            *least = (*least).min((mixed(hash ^ order) >> 32) as u32);
+        if !self.is_full() {
+            let mut hasher = DefaultHasher::new();
+            part.hash(&mut hasher);
+            // The upper half is as good as the lower one.
+            self.0.push((hasher.finish() >> 32) as u32);
         }
     }
 
-    /// Each value with the way to it; of long texts, each word.
+    /// Each value with the way to it; of texts, each word.
     fn json(&mut self, value: &Value, way: &mut Vec<u64>) {
-        if self.left == 0 {
+        if self.is_full() {
             return;
         }
         match value {
@@ -230,39 +271,50 @@ impl Parts {
         }
     }
 
+    /// Each word; of long ones, and of scripts without blanks, each few letters.
     fn text(&mut self, place: u64, text: &str) {
-        if text.len() <= SHORT {
-            return self.add(&(place, text));
-        }
         for word in text.split_whitespace() {
-            self.add(&(place, word));
+            if self.is_full() {
+                return;
+            }
+            if word.len() <= LONG_WORD {
+                self.add(&(place, word));
+                continue;
+            }
+            let mut starts = word.char_indices().map(|(at, _)| at).chain([word.len()]);
+            let ends = starts.clone().skip(LETTERS);
+            let pieces = starts
+                .by_ref()
+                .zip(ends)
+                .map_while(|(from, to)| word.get(from..to));
+            for piece in pieces.take(PARTS) {
+                self.add(&(place, piece));
+            }
         }
     }
 }
 
-/// The end of SplitMix64: each bit of the input turns half of the output.
+/// The end of `SplitMix64`: each bit of the input turns half of the output.
 fn mixed(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
-/// How many numbers stand for what a request says. With 4, two of which half is the same share one in 15 of 16 cases.
-const SLOTS: usize = 4;
-
-/// Whatever is different, for as many orders of the same parts.
-const ORDERS: [u64; SLOTS] = [
-    0x9e37_79b9_7f4a_7c15,
-    0x3c6e_f372_fe94_f82a,
-    0xdaa6_6d2c_7ddf_743f,
-    0x78dd_e6e5_fd29_f054,
-];
+/// By how many of its parts a recording is found.
+const MARKS: usize = 4;
 
 /// How many parts of a request are looked at.
-const PARTS: usize = 4096;
+const PARTS: usize = 2048;
 
-/// Up to so many bytes a text is one part.
-const SHORT: usize = 40;
+/// How many parts are counted apart. 1 MiB of memory.
+const COUNTS: usize = 1 << 18;
+
+/// Up to so many bytes a word is one part.
+const LONG_WORD: usize = 32;
+
+/// How many letters of a long word are a part.
+const LETTERS: usize = 4;
 
 /// How many beginnings of a path count, besides the whole.
 const DEPTH: usize = 8;
@@ -287,18 +339,18 @@ mod tests {
         rules.canonical(&head, KeyBody::Whole(body.as_bytes()))
     }
 
-    fn insert(near: &mut Near, id: usize, request: &Canonical) {
+    fn insert(near: &mut Near, id: usize, request: &Canonical) -> Marks {
         near.insert(
             RecordingId::new(id),
             &request.method,
             &request.path,
-            Sketch::of(request),
-        );
+            &Sketch::of(request),
+        )
     }
 
     fn find(near: &Near, request: &Canonical, limit: usize) -> Vec<usize> {
         let sketch = Sketch::of(request);
-        near.find(&request.method, &request.path, sketch, limit)
+        near.find(&request.method, &request.path, &sketch, limit)
             .into_iter()
             .map(RecordingId::number)
             .collect()
@@ -309,8 +361,12 @@ mod tests {
         let words: Vec<_> = (0..30)
             .map(|at| format!("w{:x}", mixed((index * 31 + at) as u64) % 5000))
             .collect();
+        // All have most in common.
+        let system: Vec<_> = (0..300).map(|at| format!("rule{at}")).collect();
         format!(
-            r#"{{"model":"gpt-4o","stream":true,"messages":[{{"role":"user","content":"About {topic}: {}{more}"}}]}}"#,
+            r#"{{"model":"gpt-4o","stream":true,"messages":[{{"role":"system","content":"{}"}},
+            {{"role":"user","content":"About {topic}: {}{more}"}}]}}"#,
+            system.join(" "),
             words.join(" ")
         )
     }
@@ -337,22 +393,42 @@ mod tests {
     }
 
     #[test]
+    fn texts_without_blanks_are_compared_too() {
+        let mut near = Near::default();
+        let letters: Vec<char> = ('\u{4e00}'..'\u{6000}').collect();
+        let question = |index: usize| -> String {
+            (0..40)
+                .map(|at| letters[usize::try_from(mixed((index * 41 + at) as u64) % 4000).unwrap()])
+                .collect()
+        };
+        for index in 0..500 {
+            let body = format!(r#"{{"q":"{}"}}"#, question(index));
+            insert(&mut near, index, &canonical("POST", "/v1/chat", &body));
+        }
+        for index in (0..500).step_by(50) {
+            let body = format!(r#"{{"q":"{}。"}}"#, question(index));
+            let found = find(&near, &canonical("POST", "/v1/chat", &body), 32);
+            assert_eq!(found[0], index);
+        }
+    }
+
+    #[test]
     fn what_was_taken_out_is_not_found() {
         let mut near = Near::default();
         let requests: Vec<_> = (0..3)
             .map(|index| canonical("POST", "/v1/chat", &question(index, "")))
             .collect();
-        for (index, request) in requests.iter().enumerate() {
-            insert(&mut near, index, request);
-        }
-        let sketch = Sketch::of(&requests[1]);
-        near.remove(RecordingId::new(1), "POST", "/v1/chat", sketch);
+        let marks: Vec<_> = requests
+            .iter()
+            .enumerate()
+            .map(|(index, request)| insert(&mut near, index, request))
+            .collect();
+        near.remove(RecordingId::new(1), "POST", "/v1/chat", marks[1]);
         let mut found = find(&near, &requests[1], 32);
         found.sort_unstable();
         assert_eq!(found, [0, 2]);
         for index in [0, 2] {
-            let sketch = Sketch::of(&requests[index]);
-            near.remove(RecordingId::new(index), "POST", "/v1/chat", sketch);
+            near.remove(RecordingId::new(index), "POST", "/v1/chat", marks[index]);
         }
         assert!(near.spots.is_empty() && near.methods.is_empty());
     }
@@ -382,7 +458,7 @@ mod tests {
         let long = "/a".repeat(5000);
         let mut near = Near::default();
         insert(&mut near, 0, &canonical("GET", &long, ""));
-        assert!(near.spots.len() <= DEPTH + 2 + SLOTS);
+        assert!(near.spots.len() <= DEPTH + 2 + MARKS);
         let asked = canonical("GET", &(long + "/b"), "");
         assert_eq!(find(&near, &asked, 32), [0]);
     }

@@ -218,7 +218,7 @@ impl Cassette {
         let sketch = Sketch::of(wanted);
         let names = shelf
             .index()
-            .near(&wanted.method, &wanted.path, sketch, limit.min(MAX_NEAR));
+            .near(&wanted.method, &wanted.path, &sketch, limit.min(MAX_NEAR));
         let rules = shelf.rules();
         let form = |name: String| {
             let id = shelf.index().named(&name)?;
