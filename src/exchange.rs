@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::arm::{self, Asking};
 use crate::call::{BodyLength, Call, UpstreamError};
-use crate::cassette::{Begin, Recording, RecordingId};
+use crate::cassette::{Begin, Recording};
 use crate::client::ClientId;
 use crate::fault::when::Protocol;
 use crate::key::{Canonical, Key, KeyBody, OverLimit};
@@ -584,44 +584,31 @@ impl Exchange<'_> {
         let Some(cassette) = self.flow.state.cassette() else {
             return Found::Nothing;
         };
-        let mut sequence = cassette.lookup(self.index, key);
-        if sequence.is_empty() {
+        let mut count = cassette.count(self.index, key);
+        if count == 0 {
             // What was recorded a moment ago may be still on its way to the disk.
             cassette.settled().await;
-            sequence = cassette.lookup(self.index, key);
+            count = cassette.count(self.index, key);
         }
-        if sequence.is_empty() {
+        if count == 0 {
             return Found::Nothing;
         }
         let client = self
             .route
             .is_per_client
             .then(|| self.incoming.client.clone());
-        let Some(position) = self.flow.state.next_position(
-            self.index,
-            *key,
-            client,
-            sequence.len(),
-            self.route.exhausted,
-        ) else {
-            return Found::Exhausted(sequence.len());
+        let Some(position) =
+            self.flow
+                .state
+                .next_position(self.index, *key, client, count, self.route.exhausted)
+        else {
+            return Found::Exhausted(count);
         };
-        let Some(id) = sequence.get(position).copied() else {
+        let Some(id) = cassette.nth(self.index, key, position) else {
             return Found::Nothing;
         };
-        self.load(id).await
-    }
-
-    async fn load(&self, id: RecordingId) -> Found {
-        let Some(cassette) = self.flow.state.cassette().cloned() else {
-            return Found::Nothing;
-        };
-        if let Some(recording) = cassette.cached(id) {
-            return Found::Recording(recording);
-        }
-        match tokio::task::spawn_blocking(move || cassette.load(id)).await {
-            Ok(Ok(recording)) => Found::Recording(recording),
-            Ok(Err(error)) => Found::Unreadable(error.to_string()),
+        match cassette.fetch(id).await {
+            Ok(recording) => Found::Recording(recording),
             Err(error) => Found::Unreadable(error.to_string()),
         }
     }

@@ -9,7 +9,7 @@ use std::hash::Hash;
 pub struct Lru<K: Hash + Eq, V> {
     entries: lru::LruCache<K, (V, usize)>,
     max_entries: usize,
-    /// The sum of the sizes given on insertion. `bytes <= max_bytes`
+    /// The sum of the sizes given on insertion. `bytes <= max_bytes` between calls.
     bytes: usize,
     max_bytes: usize,
     stats: LruStats,
@@ -48,27 +48,57 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         found.map(|(value, _)| value)
     }
 
+    /// The value of this key. Counts neither as a use nor as a look-up.
+    pub fn peek(&self, key: &K) -> Option<&V> {
+        self.entries.peek(key).map(|(value, _)| value)
+    }
+
     /// Keeps a value that takes so many bytes, in place of an earlier one of this key.
     ///
     /// Puts out what was not used for longest until it fits. A value larger than the whole is not kept, and what was
     /// kept for its key is gone too, because it is outdated. Says whether it was kept.
     pub fn insert(&mut self, key: K, value: V, bytes: usize) -> bool {
-        self.remove(&key);
+        self.insert_all(key, value, bytes).0
+    }
+
+    /// The same, and gives back the values that had to go, for the caller to drop when nobody waits.
+    pub fn insert_all(&mut self, key: K, value: V, bytes: usize) -> (bool, Vec<V>) {
+        let mut gone = Vec::new();
         if bytes > self.max_bytes || self.max_entries == 0 {
-            return false;
-        }
-        while self.bytes > self.max_bytes - bytes || self.entries.len() >= self.max_entries {
-            match self.entries.pop_lru() {
-                Some((_, (_, size))) => {
-                    self.bytes -= size;
-                    self.stats.evictions += 1;
-                }
-                None => break,
-            }
+            gone.extend(self.remove(&key));
+            return (false, gone);
         }
         self.bytes += bytes;
-        self.entries.put(key, (value, bytes));
-        true
+        if let Some((old, size)) = self.entries.put(key, (value, bytes)) {
+            self.bytes -= size;
+            gone.push(old);
+        }
+        // The new one is the last in the order of use, and fits alone.
+        self.shrink(&mut gone);
+        (true, gone)
+    }
+
+    /// Changes how much there is room for, and puts out what is too much.
+    pub fn limit(&mut self, entries: usize, bytes: usize) {
+        (self.max_entries, self.max_bytes) = (entries, bytes);
+        self.shrink(&mut Vec::new());
+    }
+
+    fn shrink(&mut self, gone: &mut Vec<V>) {
+        while self.bytes > self.max_bytes || self.entries.len() > self.max_entries {
+            let Some((_, (value, size))) = self.entries.pop_lru() else {
+                return;
+            };
+            self.bytes -= size;
+            self.stats.evictions += 1;
+            gone.push(value);
+        }
+    }
+
+    /// Takes all out. What happened so far stays counted.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
     }
 
     /// Takes an entry out.

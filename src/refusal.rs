@@ -89,7 +89,7 @@ impl Refused {
         Self::new(404, "recordings_exhausted", message)
     }
 
-    /// No recording matches; `near` are those that came closest, as candidates.
+    /// No recording matches; `near` are those that came closest, as candidates, the likest first.
     pub fn missed(canonical: &Canonical, cassette: &str, near: &[(String, Canonical)]) -> Self {
         // What was asked of another path tells something only where nothing was asked of this one.
         let is_same = |recorded: &Canonical| {
@@ -102,7 +102,8 @@ impl Refused {
             .map(|(name, recorded)| (name, differences(canonical, recorded, DIFFERENCES_MAX)))
             .map(|(name, found)| (distance(&found), name, found))
             .collect();
-        ranked.sort_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1)));
+        // Of those that differ in as many places, the likest came first and stays so.
+        ranked.sort_by_key(|(distance, ..)| *distance);
         ranked.truncate(NEAREST_MAX);
         let mut message = format!(
             "no recording in {cassette} matches {} {}",

@@ -1,11 +1,12 @@
 //! Files of a cassette: made whole or not at all, readable by their owner alone, and never by way of a symbolic link.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, IoSliceMut, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::ReadWriteFlags;
 
 use crate::cassette::format::{BrokenFile, FILE_LIMIT};
 use crate::cassette::recording::BODIES;
@@ -92,39 +93,119 @@ pub(crate) fn link_side(folder: &Path, spool: &str, name: &str) -> io::Result<()
     }
 }
 
-/// Reads a file of a cassette whole.
-pub(crate) fn read(folder: &Path, name: &str) -> Result<Vec<u8>, BrokenFile> {
-    let broken = |message: String| BrokenFile {
-        name: name.to_owned(),
-        line: None,
-        message,
-    };
-    let path = folder.join(name);
-    if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
-        return Err(broken("is a symbolic link, which is refused".to_owned()));
+/// What tells one version of a file from another without reading it. The default is no file's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    len: u64,
+    /// When it was changed last, in seconds and nanoseconds since 1970.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            len: metadata.len(),
+            changed: (metadata.mtime(), metadata.mtime_nsec()),
+        }
     }
+
+    /// Of what stands at a path now, links not followed. `None` where nothing does.
+    pub(crate) fn at(path: &Path) -> io::Result<Option<Self>> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(Some(Self::of(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many bytes the file has.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// A file of a cassette, opened for reading and found acceptable.
+pub(crate) struct Opened {
+    name: String,
+    pub(crate) file: File,
+    pub(crate) stamp: Stamp,
+}
+
+/// Opens a file of a cassette, without reading it yet.
+pub(crate) fn open(folder: &Path, name: &str) -> Result<Opened, BrokenFile> {
+    let path = folder.join(name);
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(no_follow())
         .open(&path)
-        .map_err(|error| broken(format!("cannot be read: {error}")))?;
-    let metadata = file
-        .metadata()
-        .map_err(|error| broken(format!("cannot be read: {error}")))?;
+        .map_err(|error| {
+            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+                broken(name, "is a symbolic link, which is refused".to_owned())
+            } else {
+                unreadable(name, &error)
+            }
+        })?;
+    let metadata = file.metadata().map_err(|error| unreadable(name, &error))?;
     if !metadata.is_file() {
-        return Err(broken("is not a plain file".to_owned()));
+        return Err(broken(name, "is not a plain file".to_owned()));
     }
     if metadata.len() > FILE_LIMIT {
-        return Err(broken(format!(
+        let message = format!(
             "has {} bytes, at most {FILE_LIMIT} are read",
             metadata.len()
-        )));
+        );
+        return Err(broken(name, message));
     }
-    let mut bytes = Vec::new();
-    file.take(FILE_LIMIT)
-        .read_to_end(&mut bytes)
-        .map_err(|error| broken(format!("cannot be read: {error}")))?;
-    Ok(bytes)
+    Ok(Opened {
+        name: name.to_owned(),
+        file,
+        stamp: Stamp::of(&metadata),
+    })
+}
+
+impl Opened {
+    /// All of it.
+    pub(crate) fn read(self) -> Result<Vec<u8>, BrokenFile> {
+        let len = usize::try_from(self.stamp.len).unwrap_or_default();
+        // One byte more, so that the end is seen without growing.
+        let mut bytes = Vec::with_capacity(len + 1);
+        self.file
+            .take(FILE_LIMIT)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(&self.name, &error))?;
+        Ok(bytes)
+    }
+
+    /// All of it, if the kernel has it in memory and it's no longer than `limit`; never waits for the disk.
+    pub(crate) fn read_at_once(&self, limit: u64) -> Option<Vec<u8>> {
+        let len = usize::try_from(self.stamp.len).ok()?;
+        if self.stamp.len > limit {
+            return None;
+        }
+        let mut bytes = vec![0; len];
+        let into = &mut [IoSliceMut::new(&mut bytes)];
+        let count = rustix::io::preadv2(&self.file, into, 0, ReadWriteFlags::NOWAIT).ok()?;
+        (count == len).then_some(bytes)
+    }
+}
+
+fn unreadable(name: &str, error: &io::Error) -> BrokenFile {
+    broken(name, format!("cannot be read: {error}"))
+}
+
+fn broken(name: &str, message: String) -> BrokenFile {
+    BrokenFile {
+        name: name.to_owned(),
+        line: None,
+        message,
+    }
+}
+
+/// Reads a file of a cassette whole.
+pub(crate) fn read(folder: &Path, name: &str) -> Result<Vec<u8>, BrokenFile> {
+    open(folder, name)?.read()
 }
 
 /// Names of what may be recordings, sorted. Symbolic links and folders are among them, for the reader to refuse.
@@ -143,7 +224,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 /// Whether a file of this name is a recording; case counts, as in all names here.
-fn is_recording(name: &str) -> bool {
+pub(crate) fn is_recording(name: &str) -> bool {
     !name.starts_with('.') && name.strip_suffix(".json").is_some()
 }
 

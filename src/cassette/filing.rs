@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::cassette::entry::{Indexed, key_body};
 use crate::cassette::event::{Event, Line};
-use crate::cassette::files::{self, TEMPORARY, WriteError};
+use crate::cassette::files::{self, Stamp, TEMPORARY, WriteError};
 use crate::cassette::format::{parse, render};
-use crate::cassette::index::{Indexed, key_body};
 use crate::cassette::recording::Recording;
 use crate::cassette::shelf::Shelf;
 use crate::key::{Key, KeyRules};
@@ -103,7 +103,10 @@ pub(crate) fn place(
     for one in ready {
         let path = shelf.folder.join(&one.recording.name);
         fs::rename(&one.temporary, &path).map_err(WriteError::at(&path))?;
-        unused.extend(change.insert(Indexed::new(&one.recording, rules.as_deref())));
+        // By its stamp, who watches the folder knows it as our own.
+        let metadata = one.file.metadata().map_err(WriteError::at(&path))?;
+        let stamp = Stamp::of(&metadata);
+        unused.extend(change.insert(Indexed::new(&one.recording, stamp, rules.as_deref())));
         for name in one.replaces {
             let path = shelf.folder.join(&name);
             files::remove(&path).map_err(WriteError::at(&path))?;

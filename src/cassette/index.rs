@@ -1,201 +1,171 @@
 //! Finds recordings by key, and lists them, without holding a body.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::iter;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
+use crate::cassette::entry::{Entry, Indexed, numbered};
+use crate::cassette::files::Stamp;
 use crate::cassette::format::BrokenFile;
-use crate::cassette::names::place_of;
-use crate::cassette::recording::{RecordedBody, Recording};
-use crate::key::{Canonical, Key, KeyBody, KeyRules};
-use crate::message::{Ending, RequestHead};
-use crate::sanitize::redact::RedactRules;
+use crate::cassette::near::{Near, Sketch};
+use crate::key::Key;
 
 /// A recording in the index. Stays the same while its file is there, and is never used for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordingId(usize);
 
-/// By which rules a recording is found.
-#[derive(Clone, Debug)]
-pub struct Keying {
-    /// The place of the route in the plan.
-    pub route: usize,
-    /// The rules of that route.
-    pub rules: Arc<KeyRules>,
-    /// Applied before keying, so that a rule younger than the recording counts too.
-    pub redact: Option<Arc<RedactRules>>,
-}
+impl RecordingId {
+    pub(crate) const FIRST: Self = Self(0);
+    pub(crate) const LAST: Self = Self(usize::MAX);
 
-/// Decides by which rules a recorded request is found. `None`: by no route, it's only listed.
-pub(crate) type Rules = dyn Fn(&RequestHead) -> Option<Keying> + Send + Sync;
+    /// For tests.
+    #[cfg(test)]
+    pub(crate) fn new(number: usize) -> Self {
+        Self(number)
+    }
 
-/// What is listed of a recording.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The name of its file.
-    pub name: String,
-    /// Of the recorded request.
-    pub method: String,
-    /// Of the recorded request.
-    pub path: String,
-    /// Of the answer.
-    pub status: u16,
-    /// How the answer ended.
-    pub ending: Ending,
-    /// How many items came after the head.
-    pub chunks: usize,
-    /// Of the answer's body.
-    pub bytes: u64,
-    /// From the head to the last item.
-    pub duration: Duration,
-    /// When the request came.
-    pub at: SystemTime,
-    /// Whether replay may use it.
-    pub replayable: bool,
+    /// For tests.
+    #[cfg(test)]
+    pub(crate) fn number(self) -> usize {
+        self.0
+    }
 }
 
 /// All recordings of a cassette.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    entries: HashMap<RecordingId, Indexed>,
-    by_name: HashMap<String, RecordingId>,
+    entries: HashMap<RecordingId, Box<Indexed>>,
+    by_name: HashMap<Arc<str>, RecordingId>,
     /// Replayable ones, in their sequence.
-    by_key: HashMap<(usize, Key), Vec<RecordingId>>,
-    /// All, by the key of the request as it was recorded.
-    by_recorded: HashMap<Key, Vec<RecordingId>>,
+    by_key: HashMap<(u32, Key), Sequence>,
+    /// All, by the key of the request as it was recorded; in no order.
+    by_recorded: HashMap<Key, Sequence>,
+    /// Replayable ones, by what they are like.
+    near: Near,
     /// How many recordings need a side file.
-    sides: HashMap<String, usize>,
+    sides: HashMap<Box<str>, usize>,
+    /// Files that can't be used. Where one could before, its recording keeps its place.
     broken: HashMap<String, BrokenFile>,
+    words: Words,
     next: usize,
 }
 
-/// A recording as the index holds it.
-#[derive(Clone, Debug)]
-pub(crate) struct Indexed {
-    pub(crate) entry: Entry,
-    /// Its place in its sequence.
-    place: u32,
-    /// How often it stands there.
-    repeats: usize,
-    /// Where it's found. `None` where no route matches.
-    found: Option<(usize, Key)>,
-    /// The key of the request as it was recorded. `None` where there are no rules and the file does not say.
-    recorded: Option<Key>,
-    sides: Vec<String>,
+/// Recordings in their order; nearly always it's one.
+#[derive(Debug)]
+enum Sequence {
+    One(RecordingId),
+    Many(Box<Many>),
 }
 
-impl Indexed {
-    /// What the index needs of a recording.
-    pub(crate) fn new(recording: &Recording, rules: Option<&Rules>) -> Self {
-        let (matched, body) = recording.matched_request();
-        let found = canonical(&matched, body, rules);
-        let recorded = canonical(&recording.request, &recording.request_body, rules);
-        let key = |found: Option<(usize, Canonical)>| {
-            found.map(|(route, canonical)| (route, canonical.key()))
-        };
-        let recorded = key(recorded).map(|(_, key)| key);
-        let wire = recording.encoded.as_ref();
-        let mut sides: Vec<String> = recording
-            .side
-            .iter()
-            .chain(wire.and_then(|encoded| encoded.wire.as_ref()))
-            .map(|side| side.name.clone())
-            .collect();
-        for body in [
-            Some(&recording.request_body),
-            recording.matching.body.as_ref(),
-        ] {
-            if let Some(RecordedBody::Side(side)) = body {
-                sides.push(side.name.clone());
-            }
-        }
-        Self {
-            entry: Entry {
-                name: recording.name.clone(),
-                method: recording.request.method.clone(),
-                path: recording.request.path.clone(),
-                status: recording.head.status,
-                ending: recording.ending,
-                chunks: recording.items.len(),
-                bytes: recording.body_bytes(),
-                duration: recording.duration(),
-                at: recording.at,
-                replayable: recording.is_replayable(),
-            },
-            place: place_of(&recording.name),
-            found: key(found),
-            recorded: recorded.or_else(|| recording.key.parse().ok()),
-            repeats: recording.play.repeat.map_or(1, |repeat| repeat as usize),
-            sides,
+#[derive(Debug, Default)]
+struct Many {
+    ids: Vec<RecordingId>,
+    /// Whether one of them is played more than once.
+    has_repeats: bool,
+}
+
+impl Sequence {
+    fn ids(&self) -> &[RecordingId] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Many(many) => &many.ids,
         }
     }
 }
 
-/// The one form of a recorded request under the rules in force. `None` where no route matches, or its body can't be read.
-pub(crate) fn canonical(
-    head: &RequestHead,
-    body: &RecordedBody,
-    rules: Option<&Rules>,
-) -> Option<(usize, Canonical)> {
-    let Keying {
-        route,
-        rules,
-        redact,
-    } = rules?(head)?;
-    let body = body.load().ok()?;
-    let Some(redact) = redact else {
-        return Some((route, rules.canonical(head, key_body(body.as_deref()))));
-    };
-    let mut redactor = redact.exchange(head);
-    let redacted = redactor.request_head(head).into_inner();
-    let body = body.map(|body| redactor.request_body(head, &body).into_inner());
-    Some((route, rules.canonical(&redacted, key_body(body.as_deref()))))
+/// Texts that many recordings have in common, held once.
+#[derive(Debug, Default)]
+struct Words {
+    methods: Vec<Arc<str>>,
+    /// Recordings of one path follow each other in the order of their names.
+    path: Option<Arc<str>>,
 }
 
-/// A body as the key takes it; `None` for one that was too large.
-pub(crate) fn key_body(body: Option<&[u8]>) -> KeyBody<'_> {
-    match body {
-        Some(bytes) => KeyBody::Whole(bytes),
-        None => KeyBody::TooLarge,
+impl Words {
+    fn share(&mut self, indexed: &mut Indexed) {
+        match self
+            .methods
+            .iter()
+            .find(|known| ***known == *indexed.method)
+        {
+            Some(known) => indexed.method = Arc::clone(known),
+            None if self.methods.len() < METHODS => self.methods.push(Arc::clone(&indexed.method)),
+            None => {}
+        }
+        match &self.path {
+            Some(known) if **known == *indexed.path => indexed.path = Arc::clone(known),
+            Some(_) | None => self.path = Some(Arc::clone(&indexed.path)),
+        }
     }
 }
 
 impl Index {
     /// Adds a recording, or puts it in place of the one in the file of that name. Gives back the id, and the side files
     /// that no recording needs any more.
-    pub(crate) fn insert(&mut self, indexed: Indexed) -> (RecordingId, Vec<String>) {
-        let name = &indexed.entry.name;
-        self.broken.remove(name);
+    pub(crate) fn insert(&mut self, mut indexed: Indexed) -> (RecordingId, Vec<String>) {
+        self.broken.remove(&*indexed.name);
         for side in &indexed.sides {
             *self.sides.entry(side.clone()).or_default() += 1;
         }
-        let (id, unused) = if let Some(&id) = self.by_name.get(name) {
+        let (id, unused) = if let Some(&id) = self.by_name.get(&indexed.name) {
             (id, self.unlink(id))
         } else {
             self.next += 1;
             (RecordingId(self.next), Vec::new())
         };
-        self.by_name.insert(indexed.entry.name.clone(), id);
+        self.words.share(&mut indexed);
+        self.by_name.insert(Arc::clone(&indexed.name), id);
         if let Some(key) = indexed.recorded {
-            self.by_recorded.entry(key).or_default().push(id);
+            match self.by_recorded.remove(&key) {
+                None => self.by_recorded.insert(key, Sequence::One(id)),
+                Some(sequence) => {
+                    let mut many = sequence.into_many();
+                    many.ids.push(id);
+                    self.by_recorded.insert(key, Sequence::Many(Box::new(many)))
+                }
+            };
         }
-        let found = indexed.found.filter(|_| indexed.entry.replayable);
-        self.entries.insert(id, indexed);
+        if indexed.replayable {
+            let sketch = std::mem::take(&mut indexed.sketch);
+            let (method, path) = indexed.matches();
+            indexed.marks = self.near.insert(id, method, path, &sketch);
+        }
+        let found = indexed.found.filter(|_| indexed.replayable);
+        self.entries.insert(id, Box::new(indexed));
         if let Some(found) = found {
-            let mut sequence = self.by_key.remove(&found).unwrap_or_default();
-            let at = sequence.partition_point(|other| self.place(*other) < self.place(id));
-            sequence.insert(at, id);
-            self.by_key.insert(found, sequence);
+            self.join(found, id);
         }
         (id, unused)
     }
 
-    /// Notes a file that can't be used.
-    pub(crate) fn insert_broken(&mut self, broken: BrokenFile) {
-        self.remove(&broken.name);
+    /// Puts a recording into its sequence.
+    fn join(&mut self, found: (u32, Key), id: RecordingId) {
+        let repeats = self.repeats(id) > 1;
+        let sequence = match self.by_key.remove(&found) {
+            None if repeats => Sequence::Many(Box::new(Many {
+                ids: vec![id],
+                has_repeats: true,
+            })),
+            None => Sequence::One(id),
+            Some(sequence) => {
+                let mut many = sequence.into_many();
+                let at = many
+                    .ids
+                    .partition_point(|other| self.place(*other) < self.place(id));
+                many.ids.insert(at, id);
+                many.has_repeats |= repeats;
+                Sequence::Many(Box::new(many))
+            }
+        };
+        self.by_key.insert(found, sequence);
+    }
+
+    /// Notes a file that can't be used. A recording that was in it before keeps its place, so that its requests are refused
+    /// with the reason, and not taken for ones that nobody recorded. Says whether that is news.
+    pub(crate) fn insert_broken(&mut self, broken: BrokenFile) -> bool {
+        let is_news = self.broken.get(&broken.name) != Some(&broken);
         self.broken.insert(broken.name.clone(), broken);
+        is_news
     }
 
     /// Takes out the recording in this file. Gives back its side files that no other recording needs.
@@ -217,13 +187,17 @@ impl Index {
         if let Some(key) = indexed.recorded {
             forget(&mut self.by_recorded, &key, id);
         }
+        if indexed.replayable {
+            let (method, path) = indexed.matches();
+            self.near.remove(id, method, path, indexed.marks);
+        }
         let mut unused = Vec::new();
-        for side in indexed.sides {
-            if let Some(count) = self.sides.get_mut(&side) {
+        for side in &indexed.sides {
+            if let Some(count) = self.sides.get_mut(side) {
                 *count -= 1;
                 if *count == 0 {
-                    self.sides.remove(&side);
-                    unused.push(side);
+                    self.sides.remove(side);
+                    unused.push(side.to_string());
                 }
             }
         }
@@ -233,29 +207,57 @@ impl Index {
     /// By what a sequence is ordered.
     fn place(&self, id: RecordingId) -> Option<(u32, &str)> {
         let indexed = self.entries.get(&id)?;
-        Some((indexed.place, &indexed.entry.name))
+        Some((indexed.place, &indexed.name))
+    }
+
+    fn repeats(&self, id: RecordingId) -> usize {
+        self.entries
+            .get(&id)
+            .map_or(1, |indexed| usize::from(indexed.repeats))
+    }
+
+    fn sequence(&self, route: usize, key: &Key) -> (&[RecordingId], bool) {
+        match self.by_key.get(&(numbered(route), *key)) {
+            None => (&[], false),
+            Some(sequence @ Sequence::One(_)) => (sequence.ids(), false),
+            Some(Sequence::Many(many)) => (&many.ids, many.has_repeats),
+        }
     }
 
     /// The replayable recordings of a key, in their sequence; each as often as it's to be played.
-    pub(crate) fn lookup(&self, route: usize, key: &Key) -> Vec<RecordingId> {
-        let ids = self
-            .by_key
-            .get(&(route, *key))
-            .map_or(&[][..], Vec::as_slice);
-        let repeats = |id| self.entries.get(id).map_or(1, |indexed| indexed.repeats);
-        ids.iter()
-            .flat_map(|id| iter::repeat_n(*id, repeats(id)))
-            .collect()
+    pub(crate) fn lookup(&self, route: usize, key: &Key) -> impl Iterator<Item = RecordingId> {
+        self.sequence(route, key)
+            .0
+            .iter()
+            .flat_map(|id| iter::repeat_n(*id, self.repeats(*id)))
     }
 
-    /// All recordings whose recorded request has this key, in their sequence, with their places.
-    pub(crate) fn recorded(&self, key: &Key) -> Vec<(u32, &Entry)> {
-        let mut ids = self.by_recorded.get(key).cloned().unwrap_or_default();
-        ids.sort_by(|left, right| self.place(*left).cmp(&self.place(*right)));
-        ids.iter()
-            .filter_map(|id| self.entries.get(id))
-            .map(|indexed| (indexed.place, &indexed.entry))
-            .collect()
+    /// How many [`Index::lookup`] gives.
+    pub(crate) fn count(&self, route: usize, key: &Key) -> usize {
+        match self.sequence(route, key) {
+            (ids, false) => ids.len(),
+            (ids, true) => ids.iter().map(|id| self.repeats(*id)).sum(),
+        }
+    }
+
+    /// The one at this position, from 0, of those that [`Index::lookup`] gives.
+    pub(crate) fn nth(&self, route: usize, key: &Key, position: usize) -> Option<RecordingId> {
+        match self.sequence(route, key) {
+            (ids, false) => ids.get(position).copied(),
+            (_, true) => self.lookup(route, key).nth(position),
+        }
+    }
+
+    /// All recordings that can be read and whose recorded request has this key, in their sequence.
+    pub(crate) fn recorded(&self, key: &Key) -> Vec<&Indexed> {
+        let ids = self.by_recorded.get(key).map_or(&[][..], Sequence::ids);
+        let mut found: Vec<_> = ids
+            .iter()
+            .filter_map(|id| self.entries.get(id).map(AsRef::as_ref))
+            .filter(|indexed| !self.broken.contains_key(&*indexed.name))
+            .collect();
+        found.sort_by(|left, right| (left.place, &left.name).cmp(&(right.place, &right.name)));
+        found
     }
 
     /// The recording in the file of this name.
@@ -263,11 +265,21 @@ impl Index {
         self.by_name.get(name).copied()
     }
 
-    /// The name of a recording's file.
-    pub(crate) fn name(&self, id: RecordingId) -> Option<&str> {
-        self.entries
-            .get(&id)
-            .map(|indexed| indexed.entry.name.as_str())
+    /// The name and the stamp of a recording's file.
+    pub(crate) fn file(&self, id: RecordingId) -> Option<(Arc<str>, Stamp)> {
+        let indexed = self.entries.get(&id)?;
+        Some((Arc::clone(&indexed.name), indexed.stamp))
+    }
+
+    /// The stamp of the file of this name, as it was when it became a recording.
+    pub(crate) fn stamp(&self, name: &str) -> Option<Stamp> {
+        Some(self.entries.get(self.by_name.get(name)?)?.stamp)
+    }
+
+    /// The names of all files that are known, broken ones too.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        let broken = self.broken.keys().map(|name| Arc::from(name.as_str()));
+        self.by_name.keys().cloned().chain(broken).collect()
     }
 
     /// The key of the request as it was recorded in this file.
@@ -281,35 +293,43 @@ impl Index {
     }
 
     /// The names of recordings that look most like this request, the likest first.
-    pub(crate) fn near(&self, method: &str, path: &str, limit: usize) -> Vec<String> {
-        let mut ranked: Vec<_> = self
-            .entries
-            .values()
-            .filter(|indexed| indexed.entry.replayable)
-            .map(|indexed| (likeness(&indexed.entry, method, path), indexed))
-            .filter(|(likeness, _)| likeness.1 > 0 || likeness.0)
-            .map(|(likeness, indexed)| (Reverse(likeness), indexed.place, &indexed.entry.name))
-            .collect();
-        if ranked.len() > limit && limit > 0 {
-            ranked.select_nth_unstable(limit - 1);
-        }
-        ranked.truncate(limit);
-        ranked.sort_unstable();
-        ranked
+    pub(crate) fn near(
+        &self,
+        method: &str,
+        path: &str,
+        sketch: &Sketch,
+        limit: usize,
+    ) -> Vec<String> {
+        self.near
+            .find(method, path, sketch, limit)
             .into_iter()
-            .map(|(_, _, name)| name.clone())
+            .filter_map(|id| Some(self.entries.get(&id)?.name.to_string()))
+            .filter(|name| !self.broken.contains_key(name))
             .collect()
     }
 
-    /// All recordings, by name.
+    /// All recordings that can be read, by name.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        let mut entries: Vec<_> = self
-            .entries
-            .values()
-            .map(|indexed| indexed.entry.clone())
-            .collect();
+        let mut entries: Vec<_> = self.usable().map(Indexed::entry).collect();
         entries.sort_by(|left, right| left.name.cmp(&right.name));
         entries
+    }
+
+    /// How many recordings can be replayed.
+    pub(crate) fn replayable(&self) -> usize {
+        self.usable().filter(|indexed| indexed.replayable).count()
+    }
+
+    fn usable(&self) -> impl Iterator<Item = &Indexed> {
+        self.entries
+            .values()
+            .map(AsRef::as_ref)
+            .filter(|indexed| !self.broken.contains_key(&*indexed.name))
+    }
+
+    /// The file of this name, if it can't be used.
+    pub(crate) fn broken_file(&self, name: &str) -> Option<&BrokenFile> {
+        self.broken.get(name)
     }
 
     /// Files that can't be used, by name.
@@ -335,32 +355,32 @@ impl Index {
     }
 }
 
-fn forget<K: std::hash::Hash + Eq>(
-    map: &mut HashMap<K, Vec<RecordingId>>,
-    key: &K,
-    id: RecordingId,
-) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.retain(|have| *have != id);
-        if ids.is_empty() {
-            map.remove(key);
+impl Sequence {
+    /// As one that can grow.
+    fn into_many(self) -> Many {
+        match self {
+            Self::One(id) => Many {
+                ids: vec![id],
+                has_repeats: false,
+            },
+            Self::Many(many) => *many,
         }
     }
 }
 
-fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter(|segment| !segment.is_empty())
+fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Sequence>, key: &K, id: RecordingId) {
+    let is_empty = match map.get_mut(key) {
+        None => return,
+        Some(Sequence::One(only)) => *only == id,
+        Some(Sequence::Many(many)) => {
+            many.ids.retain(|have| *have != id);
+            many.ids.is_empty()
+        }
+    };
+    if is_empty {
+        map.remove(key);
+    }
 }
 
-/// Whether the method is the same, and how far the paths agree: the whole counts most, then each segment.
-fn likeness(entry: &Entry, method: &str, path: &str) -> (bool, usize) {
-    let is_same_method = entry.method == method;
-    if entry.path == path {
-        return (is_same_method, usize::MAX);
-    }
-    let agreeing = segments(&entry.path)
-        .zip(segments(path))
-        .take_while(|(have, want)| have == want)
-        .count();
-    (is_same_method, agreeing)
-}
+/// How many methods are held once; there are hardly more.
+const METHODS: usize = 32;

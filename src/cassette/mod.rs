@@ -13,8 +13,15 @@ mod files;
 mod format;
 mod names;
 
+mod entry;
 mod index;
+mod memory;
+mod near;
+mod scan;
 mod shelf;
+
+mod refresh;
+mod watch;
 
 mod draft;
 mod event;
@@ -35,8 +42,10 @@ mod writer;
 mod store;
 
 pub use encoded::{Again, Encoded, Flaw, Playback, WireChunk};
+pub use entry::{Entry, Keying};
 pub use format::BrokenFile;
-pub use index::{Entry, Keying, RecordingId};
+pub use index::RecordingId;
+pub use memory::MemoryStats;
 pub use queue::Begin;
 pub use recording::{
     Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording, SideFile,

@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 
 use crate::cassette::event::End;
 use crate::cassette::files;
-use crate::cassette::index::Entry;
 use crate::cassette::names::{DIGITS, file_name};
 use crate::cassette::recording::{Matching, Play, Recording};
 use crate::cassette::shelf::{Change, Shelf};
@@ -60,12 +59,18 @@ pub(crate) struct Decision {
     pub(crate) edits: Edits,
 }
 
+/// A recording that was there before.
+struct Old {
+    name: String,
+    is_whole: bool,
+}
+
 impl Edits {
-    fn of(recording: Recording) -> Self {
+    fn of(recording: &Recording) -> Self {
         Self {
-            matching: recording.matching,
-            play: recording.play,
-            notes: recording.notes,
+            matching: recording.matching.clone(),
+            play: recording.play.clone(),
+            notes: recording.notes.clone(),
         }
     }
 
@@ -90,14 +95,19 @@ impl Run {
         let sequence = self.sequences.entry(key).or_default();
         let starts = policy == RecordPolicy::Replace && !sequence.is_fresh;
         // A sequence may be long, so it's only looked at where that can matter.
-        let old: Vec<Entry> = if starts || !sequence.is_known || !ending.is_whole() {
+        let old: Vec<Old> = if starts || !sequence.is_known || !ending.is_whole() {
             let index = change.index();
             let old = index.recorded(&key);
-            let last = old.iter().map(|(place, _)| *place).max();
+            let last = old.iter().map(|indexed| indexed.place).max();
             sequence.last = sequence.last.max(last.unwrap_or_default());
-            sequence.has_whole |= old.iter().any(|(_, entry)| entry.replayable);
+            sequence.has_whole |= old.iter().any(|indexed| indexed.replayable);
             sequence.is_known = true;
-            old.into_iter().map(|(_, entry)| entry.clone()).collect()
+            old.into_iter()
+                .map(|indexed| Old {
+                    name: indexed.name.to_string(),
+                    is_whole: indexed.ending.is_whole(),
+                })
+                .collect()
         } else {
             Vec::new()
         };
@@ -109,10 +119,14 @@ impl Run {
                 sequence.is_fresh = true;
                 sequence.edits = old
                     .iter()
-                    .filter(|entry| entry.ending.is_whole())
-                    .map(|entry| shelf.read(&entry.name).map(Edits::of).unwrap_or_default())
+                    .filter(|old| old.is_whole)
+                    .map(|old| {
+                        let read = shelf.read(&old.name);
+                        read.map(|(recording, _)| Edits::of(&recording))
+                            .unwrap_or_default()
+                    })
                     .collect();
-                replaces.extend(old.into_iter().map(|entry| entry.name));
+                replaces.extend(old.into_iter().map(|old| old.name));
                 replaces.append(&mut sequence.partials);
                 sequence.last = 1;
                 1
@@ -124,8 +138,8 @@ impl Run {
             (true, RecordPolicy::Once) | (_, RecordPolicy::Append) => sequence.last + 1,
             (false, RecordPolicy::Replace | RecordPolicy::Once) => {
                 // One prefix is enough, and it never costs what was whole.
-                let partials = old.into_iter().filter(|entry| !entry.ending.is_whole());
-                replaces.extend(partials.map(|entry| entry.name));
+                let partials = old.into_iter().filter(|old| !old.is_whole);
+                replaces.extend(partials.map(|old| old.name));
                 replaces.append(&mut sequence.partials);
                 sequence.last + 1
             }
@@ -169,7 +183,8 @@ fn free_name(
         .copied()
         .or_else(|| index.recorded_key(name))
     {
-        Some(other) => other == key,
+        // What a person is writing must not be lost, even if it can't be read now.
+        Some(other) => other == key && index.broken_file(name).is_none(),
         None => files::is_missing(&shelf.folder.join(name)).unwrap_or(true),
     };
     let name = |digits| file_name(request, &key, digits, place);

@@ -221,6 +221,21 @@ impl Recording {
     }
 }
 
+impl Matching {
+    /// Whether it matches what was recorded.
+    pub fn is_as_recorded(&self) -> bool {
+        let Self {
+            method,
+            path,
+            query,
+            headers,
+            body,
+            notes: _,
+        } = self;
+        method.is_none() && path.is_none() && query.is_none() && headers.is_none() && body.is_none()
+    }
+}
+
 impl ItemBody {
     /// How many bytes.
     pub fn len(&self) -> usize {

@@ -5,14 +5,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::thread;
 
 use crate::cassette::encoded::Playback;
-use crate::cassette::files;
+use crate::cassette::entry::{Indexed, Rules};
+use crate::cassette::files::{self, Opened, Stamp};
 use crate::cassette::format::{BrokenFile, parse};
-use crate::cassette::index::{Index, Indexed, RecordingId, Rules};
-use crate::cassette::recording::{ItemBody, RecordedBody, Recording};
-use crate::lru::Lru;
+use crate::cassette::index::{Index, RecordingId};
+use crate::cassette::memory::{Loaded, Memory};
+use crate::cassette::recording::Recording;
+use crate::cassette::scan;
 
 /// The recordings of one cassette.
 pub(crate) struct Shelf {
@@ -22,7 +23,7 @@ pub(crate) struct Shelf {
     /// Files that those replace.
     hidden: Vec<String>,
     index: RwLock<Index>,
-    loaded: Mutex<Lru<RecordingId, Arc<Recording>>>,
+    pub(crate) memory: Memory,
     /// Held while the index is made anew or files are put in place, so that neither misses the other.
     changes: Mutex<()>,
     /// The rules of the index.
@@ -56,16 +57,21 @@ impl Shelf {
             recovered,
             hidden,
             index: RwLock::default(),
-            loaded: Mutex::new(Lru::new(LOADED_ENTRIES, LOADED_BYTES)),
+            memory: Memory::default(),
             changes: Mutex::default(),
             rules: RwLock::default(),
             is_made: AtomicBool::new(false),
         }
     }
 
+    /// Whether the index was made.
+    pub(crate) fn is_made(&self) -> bool {
+        self.is_made.load(Ordering::Acquire)
+    }
+
     /// The index, made if it was not yet.
     pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
-        if !self.is_made.load(Ordering::Acquire) {
+        if !self.is_made() {
             drop(self.change());
         }
         self.index.read().unwrap_or_else(PoisonError::into_inner)
@@ -93,7 +99,7 @@ impl Shelf {
     /// Waits for the right to change what is here.
     pub(crate) fn change(&self) -> Change<'_> {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_made.load(Ordering::Acquire) {
+        if !self.is_made() {
             self.scan(self.rules().as_deref());
         }
         Change {
@@ -117,67 +123,90 @@ impl Shelf {
         };
         names.retain(|name| !self.recovered.contains_key(name) && !self.hidden.contains(name));
         names.extend(self.recovered.keys().cloned());
-        let look = |name: &String| {
+        let look = |name: &str| {
             self.read(name)
-                .map(|recording| Indexed::new(&recording, rules))
+                .map(|(recording, stamp)| Indexed::new(&recording, stamp, rules))
         };
-        let half = names.len() / 2;
-        let (left, right) = names.split_at(if half > FEW { half } else { 0 });
-        let looked = thread::scope(|scope| {
-            let left = scope.spawn(|| left.iter().map(look).collect::<Vec<_>>());
-            let right: Vec<_> = right.iter().map(look).collect();
-            // The other thread can't panic; if it did, its half would be missing, which is seen below.
-            let mut looked = left.join().unwrap_or_default();
-            looked.extend(right);
-            looked
+        scan::each(&self.folder, &names, look, |looked| match looked {
+            Ok(indexed) => drop(index.insert(indexed)),
+            Err(broken) => drop(index.insert_broken(broken)),
         });
-        for result in looked {
-            match result {
-                Ok(indexed) => drop(index.insert(indexed)),
-                Err(broken) => index.insert_broken(broken),
-            }
-        }
         index.settle_names();
         *self.index_mut() = index;
-        *self.loaded() = Lru::new(LOADED_ENTRIES, LOADED_BYTES);
+        self.memory.clear();
         self.is_made.store(true, Ordering::Release);
     }
 
     /// Reads a recording from its file.
-    pub(crate) fn read(&self, name: &str) -> Result<Recording, BrokenFile> {
-        if let Some(recording) = self.recovered.get(name) {
-            return Ok(Recording::clone(recording));
+    pub(crate) fn read(&self, name: &str) -> Result<(Arc<Recording>, Stamp), BrokenFile> {
+        if let Some(recording) = self.recovered(name) {
+            return Ok((Arc::clone(recording), Stamp::default()));
         }
-        parse(&self.folder, name, &files::read(&self.folder, name)?)
+        let opened = files::open(&self.folder, name)?;
+        let stamp = opened.stamp;
+        let recording = parse(&self.folder, name, &opened.read()?)?;
+        Ok((Arc::new(recording), stamp))
     }
 
-    /// A recording, if it is in memory.
-    pub(crate) fn cached(&self, id: RecordingId) -> Option<Arc<Recording>> {
-        self.loaded().get(&id).map(Arc::clone)
+    /// A recording that has no file yet. Another process may have made one since.
+    pub(crate) fn recovered(&self, name: &str) -> Option<&Arc<Recording>> {
+        let recording = self.recovered.get(name)?;
+        files::is_missing(&self.folder.join(name))
+            .unwrap_or(true)
+            .then_some(recording)
     }
 
-    /// A recording, from memory or from its file. `None` where it's gone.
-    pub(crate) fn load(&self, id: RecordingId) -> Option<Result<Arc<Recording>, BrokenFile>> {
-        if let Some(recording) = self.cached(id) {
-            return Some(Ok(recording));
-        }
-        let name = self.index().name(id)?.to_owned();
-        let recording = match self.read(&name) {
-            Ok(mut recording) => {
-                recording.playback = Playback::of(&recording);
-                Arc::new(recording)
-            }
-            Err(broken) => return Some(Err(broken)),
+    /// Whether a file of this name is replaced by a recording that has none yet.
+    pub(crate) fn is_hidden(&self, name: &str) -> bool {
+        self.hidden.iter().any(|hidden| hidden == name)
+    }
+
+    /// A recording from its file, which is kept in memory if the index knows that version of it. Blocks on the disk.
+    pub(crate) fn load(&self, id: RecordingId) -> Loaded {
+        let (name, _) = self.index().file(id)?;
+        let loaded = self.read(&name);
+        Some(loaded.map(|(recording, stamp)| self.keep(id, recording, stamp)))
+    }
+
+    /// The same, for a small file that the kernel holds in memory: `Err` for any other. Never waits for a disk.
+    pub(crate) fn load_at_once(&self, id: RecordingId) -> Result<Loaded, NotAtOnce> {
+        let Some((name, stamp)) = self.index().file(id) else {
+            return Ok(None);
         };
-        let bytes = weight(&recording);
-        self.loaded().insert(id, Arc::clone(&recording), bytes);
-        Some(Ok(recording))
+        if stamp.len() > AT_ONCE || stamp == Stamp::default() {
+            return Err(NotAtOnce);
+        }
+        let opened: Opened = match files::open(&self.folder, &name) {
+            Ok(opened) => opened,
+            Err(broken) => return Ok(Some(Err(broken))),
+        };
+        let bytes = opened.read_at_once(AT_ONCE).ok_or(NotAtOnce)?;
+        let recording = match parse(&self.folder, &name, &bytes) {
+            Ok(recording) => Arc::new(recording),
+            Err(broken) => return Ok(Some(Err(broken))),
+        };
+        Ok(Some(Ok(self.keep(id, recording, opened.stamp))))
     }
 
-    fn loaded(&self) -> MutexGuard<'_, Lru<RecordingId, Arc<Recording>>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keep(&self, id: RecordingId, mut recording: Arc<Recording>, stamp: Stamp) -> Arc<Recording> {
+        if recording.encoded.is_some() {
+            let playback = Playback::of(&recording);
+            Arc::make_mut(&mut recording).playback = playback;
+        }
+        self.memory.count_load();
+        // Held until it's in, so that a change of the file which becomes known meanwhile takes it out again.
+        let index = self.index();
+        if index.file(id).is_some_and(|(_, known)| known == stamp) {
+            self.memory.insert(id, &recording);
+        }
+        drop(index);
+        recording
     }
 }
+
+/// A recording can't be loaded without waiting, perhaps.
+#[derive(Debug)]
+pub(crate) struct NotAtOnce;
 
 impl Change<'_> {
     /// The rules by which recordings are found.
@@ -195,53 +224,36 @@ impl Change<'_> {
 
     /// The file of this recording is in place. Gives back the side files that are needed no more.
     pub(crate) fn insert(&self, indexed: Indexed) -> Vec<String> {
-        let mut index = self.shelf.index_mut();
-        let (id, unused) = index.insert(indexed);
-        drop(index);
-        self.shelf.loaded().remove(&id);
+        let (id, unused) = self.shelf.index_mut().insert(indexed);
+        self.shelf.memory.remove(id);
         unused
+    }
+
+    /// The file of this name can't be used any more. Says whether that is news.
+    pub(crate) fn insert_broken(&self, broken: BrokenFile) -> bool {
+        let mut index = self.shelf.index_mut();
+        let id = index.named(&broken.name);
+        let is_news = index.insert_broken(broken);
+        drop(index);
+        if let Some(id) = id {
+            self.shelf.memory.remove(id);
+        }
+        is_news
     }
 
     /// The file of this name is gone. Gives back the side files that are needed no more.
     pub(crate) fn remove(&self, name: &str) -> Vec<String> {
-        self.shelf.index_mut().remove(name)
+        let mut index = self.shelf.index_mut();
+        let id = index.named(name);
+        let unused = index.remove(name);
+        drop(index);
+        if let Some(id) = id {
+            self.shelf.memory.remove(id);
+        }
+        unused
     }
 }
 
-/// About how many bytes a recording takes in memory.
-fn weight(recording: &Recording) -> usize {
-    let inline = |body: &RecordedBody| match body {
-        RecordedBody::Inline(bytes) => bytes.len(),
-        RecordedBody::Side(_) | RecordedBody::TooLarge => 0,
-    };
-    let items: usize = recording
-        .items
-        .iter()
-        .map(|item| match &item.body {
-            ItemBody::Inline(bytes) => ITEM_WEIGHT + bytes.len(),
-            ItemBody::Side { .. } => ITEM_WEIGHT,
-        })
-        .sum();
-    let headers = recording.request.headers.len() + recording.head.headers.len();
-    let played = recording.playback.as_ref().map_or(0, |playback| {
-        playback.held() + playback.items.len() * ITEM_WEIGHT
-    });
-    size_of::<Recording>()
-        + inline(&recording.request_body)
-        + items
-        + played
-        + headers * HEADER_WEIGHT
-}
-
-/// How many recordings stay in memory.
-const LOADED_ENTRIES: usize = 1024;
-/// How many bytes of recordings stay in memory: 64 MiB.
-const LOADED_BYTES: usize = 64 * 1024 * 1024;
-
-/// Up to so many files a second thread costs more than it gives.
-const FEW: usize = 128;
-
-/// Bookkeeping of an item beside its bytes.
-const ITEM_WEIGHT: usize = 128;
-/// A header line with its allocations, about.
-const HEADER_WEIGHT: usize = 128;
+/// Up to here a file is read where it's asked for: 64 KiB are copied and parsed within the time that handing over takes
+/// a few times.
+const AT_ONCE: u64 = 64 * 1024;

@@ -5,23 +5,27 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
+use crate::cassette::entry::{Entry, Keying, canonical};
 use crate::cassette::files;
 use crate::cassette::files::WriteError;
 use crate::cassette::format::BrokenFile;
-use crate::cassette::index::{Entry, Keying, RecordingId, canonical};
+use crate::cassette::index::RecordingId;
 use crate::cassette::journal::Journal;
+use crate::cassette::memory::{Loaded, MemoryStats};
+use crate::cassette::near::Sketch;
 use crate::cassette::queue::{Begin, Message, Queue};
 use crate::cassette::recording::{BODIES, Recording};
 use crate::cassette::recover;
 use crate::cassette::shelf::Shelf;
 use crate::cassette::ticket::Ticket;
+use crate::cassette::watch::Watch;
 use crate::cassette::writer::Writer;
 use crate::key::{Canonical, Key};
 use crate::message::RequestHead;
@@ -75,6 +79,7 @@ struct Inner {
     shelf: Arc<Shelf>,
     /// `None` where it's only read.
     queue: Option<Arc<Queue>>,
+    watch: OnceLock<Watch>,
 }
 
 impl Drop for Inner {
@@ -115,6 +120,7 @@ impl Cassette {
             inner: Arc::new(Inner {
                 shelf: Arc::new(shelf),
                 queue: None,
+                watch: OnceLock::new(),
             }),
         })
     }
@@ -145,6 +151,7 @@ impl Cassette {
             inner: Arc::new(Inner {
                 shelf,
                 queue: Some(queue),
+                watch: OnceLock::new(),
             }),
         })
     }
@@ -160,32 +167,71 @@ impl Cassette {
         self.inner.shelf.index_by(Arc::new(rules));
     }
 
-    /// The replayable recordings of a key on a route, in their sequence.
-    pub fn lookup(&self, route: usize, key: &Key) -> Vec<RecordingId> {
-        self.inner.shelf.index().lookup(route, key)
+    /// Picks up, from now on and for as long as the cassette is open, what others change in its folder: recordings added,
+    /// edited and removed. Within a fraction of a second, or seconds where the kernel can't tell of changes. An edit that
+    /// can't be read is told once in the log; until it's mended the requests that the recording matched are refused with
+    /// the reason.
+    ///
+    /// # Errors
+    ///
+    /// `Io` where no thread can be started.
+    pub fn watch(&self) -> Result<(), CassetteError> {
+        if self.inner.watch.get().is_none() {
+            let watch = Watch::start(Arc::clone(&self.inner.shelf))
+                .map_err(failed("start a thread for", self.folder()))?;
+            // A second watch that was begun meanwhile ends here.
+            drop(self.inner.watch.set(watch));
+        }
+        Ok(())
     }
 
-    /// The replayable recordings nearest to a request that has none, the nearest first: those of the same method and path,
-    /// then of the same method, by how far their paths agree. Reads at most 32 files, whatever the `limit`.
+    /// Sets how many recordings, and about how many bytes of them, are held in memory whole. Zero of either holds none.
+    pub fn limit_memory(&self, entries: usize, bytes: usize) {
+        self.inner.shelf.memory.limit(entries, bytes);
+    }
+
+    /// What memory did so far, and what it holds.
+    pub fn memory(&self) -> MemoryStats {
+        self.inner.shelf.memory.stats()
+    }
+
+    /// The replayable recordings of a key on a route, in their sequence.
+    pub fn lookup(&self, route: usize, key: &Key) -> Vec<RecordingId> {
+        self.inner.shelf.index().lookup(route, key).collect()
+    }
+
+    /// How many replayable recordings a key has on a route, each counted as often as it's to be played.
+    pub fn count(&self, route: usize, key: &Key) -> usize {
+        self.inner.shelf.index().count(route, key)
+    }
+
+    /// The replayable recording at this position, from 0, in the sequence of a key on a route.
+    pub fn nth(&self, route: usize, key: &Key, position: usize) -> Option<RecordingId> {
+        self.inner.shelf.index().nth(route, key, position)
+    }
+
+    /// The replayable recordings nearest to a request that has none, the nearest first: those of the same method and path
+    /// that say most of the same, then those of the same method by how far their paths agree, then others. Reads at most
+    /// 32 files, whatever the `limit`, and looks at a bounded part of the index, however many recordings there are.
     pub fn near(&self, wanted: &Canonical, limit: usize) -> Vec<(String, Canonical)> {
         let shelf = &self.inner.shelf;
+        let sketch = Sketch::of(wanted);
         let names = shelf
             .index()
-            .near(&wanted.method, &wanted.path, limit.min(MAX_NEAR));
+            .near(&wanted.method, &wanted.path, &sketch, limit.min(MAX_NEAR));
         let rules = shelf.rules();
         let form = |name: String| {
             let id = shelf.index().named(&name)?;
-            let recording = shelf.load(id)?.ok()?;
+            // What a miss looks at is not what is asked for next, so it puts nothing out of the memory.
+            let recording = match shelf.memory.peek(id) {
+                Some(recording) => recording,
+                None => shelf.read(&name).ok()?.0,
+            };
             let (request, body) = recording.matched_request();
             let (_, canonical) = canonical(&request, body, rules.as_deref())?;
             Some((name, canonical))
         };
         names.into_iter().filter_map(form).collect()
-    }
-
-    /// A recording whole, if it is in memory. Never touches the disk.
-    pub fn cached(&self, id: RecordingId) -> Option<Arc<Recording>> {
-        self.inner.shelf.cached(id)
     }
 
     /// A recording whole. Blocks on the disk where it isn't in memory.
@@ -194,11 +240,38 @@ impl Cassette {
     ///
     /// `Gone` if it was removed since it was looked up, `Broken` if its file was spoiled since.
     pub fn load(&self, id: RecordingId) -> Result<Arc<Recording>, CassetteError> {
-        match self.inner.shelf.load(id) {
-            Some(Ok(recording)) => Ok(recording),
-            Some(Err(broken)) => Err(CassetteError::Broken(broken)),
-            None => Err(CassetteError::Gone),
+        let shelf = &self.inner.shelf;
+        match shelf.memory.get(id) {
+            Some(recording) => Ok(recording),
+            None => finished(shelf.load(id)),
         }
+    }
+
+    /// A recording whole, without blocking. However many ask for one that isn't in memory, it's loaded once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Cassette::load`].
+    pub async fn fetch(&self, id: RecordingId) -> Result<Arc<Recording>, CassetteError> {
+        let shelf = &self.inner.shelf;
+        if let Some(recording) = shelf.memory.get(id) {
+            return Ok(recording);
+        }
+        let flight = shelf.memory.flight(id);
+        let load = || async {
+            // Another one may have landed just before this one set out.
+            if let Some(recording) = shelf.memory.peek(id) {
+                return Some(Ok(recording));
+            }
+            if let Ok(loaded) = shelf.load_at_once(id) {
+                return loaded;
+            }
+            let shelf = Arc::clone(shelf);
+            tokio::task::spawn_blocking(move || shelf.load(id))
+                .await
+                .unwrap_or_default()
+        };
+        finished(flight.cell.get_or_init(load).await.clone())
     }
 
     /// The recording in the file of this name, with or without its `.json`.
@@ -209,12 +282,8 @@ impl Cassette {
     pub fn named(&self, name: &str) -> Result<Arc<Recording>, CassetteError> {
         let full = format!("{}.json", name.trim_end_matches(".json"));
         let index = self.inner.shelf.index();
-        if let Some(broken) = index
-            .broken()
-            .into_iter()
-            .find(|broken| broken.name == full)
-        {
-            return Err(CassetteError::Broken(broken));
+        if let Some(broken) = index.broken_file(&full) {
+            return Err(CassetteError::Broken(broken.clone()));
         }
         let id = index.named(&full).ok_or(CassetteError::Gone)?;
         drop(index);
@@ -224,6 +293,11 @@ impl Cassette {
     /// All recordings, by name.
     pub fn entries(&self) -> Vec<Entry> {
         self.inner.shelf.index().entries()
+    }
+
+    /// How many recordings can be replayed.
+    pub fn replayable(&self) -> usize {
+        self.inner.shelf.index().replayable()
     }
 
     /// Files that can't be used, by name.
@@ -271,6 +345,14 @@ impl Cassette {
             }
             None => true,
         }
+    }
+}
+
+fn finished(loaded: Loaded) -> Result<Arc<Recording>, CassetteError> {
+    match loaded {
+        Some(Ok(recording)) => Ok(recording),
+        Some(Err(broken)) => Err(CassetteError::Broken(broken)),
+        None => Err(CassetteError::Gone),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Failure, Listen, config_file, print};
 use crate::cassette::{Access, Cassette};
 use crate::certificate::{Certificate, TlsSettings};
-use crate::config::{Address, Config, RouteSettings, Upstream};
+use crate::config::{self, Address, Config, RouteSettings, Upstream};
 use crate::exchange::Flow;
 use crate::link::UpstreamTls;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
@@ -215,7 +215,7 @@ async fn run_in_runtime(
         // A check has found the one without the other.
         (Some(_), None) | (None, _) => None,
     };
-    let cassette = open_cassette(&config.cassette.path, &plan).map_err(Failure::Unusable)?;
+    let cassette = open_cassette(&config.cassette, &plan).map_err(Failure::Unusable)?;
     let mut signals = Signals::new()
         .context("could not wait for signals")
         .map_err(Failure::Unusable)?;
@@ -300,7 +300,8 @@ fn ended_at_once() -> ExitCode {
 }
 
 /// The cassette that the plan needs, with the rights that it needs.
-fn open_cassette(path: &Path, plan: &Plan) -> anyhow::Result<Option<Cassette>> {
+fn open_cassette(settings: &config::Cassette, plan: &Plan) -> anyhow::Result<Option<Cassette>> {
+    let path = &settings.path;
     if !plan.needs_cassette() {
         return Ok(None);
     }
@@ -315,7 +316,11 @@ fn open_cassette(path: &Path, plan: &Plan) -> anyhow::Result<Option<Cassette>> {
     }
     let cassette = Cassette::open(path, access)
         .with_context(|| format!("could not open the cassette {}", path.display()))?;
+    cassette.limit_memory(settings.entries, settings.memory.as_usize());
     cassette.index(plan.keying());
+    cassette
+        .watch()
+        .with_context(|| format!("could not watch the cassette {}", path.display()))?;
     for broken in cassette.broken() {
         tracing::warn!(%broken, "left out a recording that can't be read");
     }
@@ -335,11 +340,7 @@ fn announce(
         .collect();
     lines.push(what.to_owned());
     if let Some(cassette) = cassette {
-        let count = cassette
-            .entries()
-            .iter()
-            .filter(|entry| entry.replayable)
-            .count();
+        let count = cassette.replayable();
         let noun = if count == 1 {
             "recording"
         } else {

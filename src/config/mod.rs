@@ -154,6 +154,11 @@ pub struct Cassette {
     pub path: PathBuf,
     /// What recording does where there are recordings for a request; a route can say otherwise.
     pub record: RecordPolicy,
+    /// How much of the recordings is held in memory, so that replaying one reads no file. What was not used for longest is
+    /// put out first.
+    pub memory: ByteSize,
+    /// How many recordings are held in memory at most.
+    pub entries: usize,
 }
 
 impl Default for Cassette {
@@ -161,6 +166,8 @@ impl Default for Cassette {
         Self {
             path: PathBuf::from("./cassettes/default"),
             record: RecordPolicy::default(),
+            memory: ByteSize::mib(64),
+            entries: 65_536,
         }
     }
 }

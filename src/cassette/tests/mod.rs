@@ -4,6 +4,7 @@ mod crash;
 mod disk;
 mod encoded;
 mod hostile;
+mod many;
 mod policy;
 mod secrets;
 
