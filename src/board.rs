@@ -283,6 +283,11 @@ impl Board {
         }
     }
 
+    /// Changes whenever a switch is thrown.
+    pub fn turns(&self) -> watch::Receiver<u64> {
+        self.turned.subscribe()
+    }
+
     fn turn(&self) {
         self.turned
             .send_modify(|version| *version = version.wrapping_add(1));

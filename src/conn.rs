@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
+use crate::board::{Live, Verdict};
 use crate::socket::Socket;
 
 /// What an exchange says to the connection that carries it. Shared, lock-free.
@@ -43,12 +44,52 @@ pub struct ConnCtl {
     is_held: AtomicBool,
     /// What goes out last, below all framing.
     last: Mutex<Option<Bytes>>,
+    /// How it treats its client, on purpose.
+    manners: OnceLock<Manners>,
+    /// How many requests came.
+    requests: AtomicUsize,
     /// The request line as it comes, while somebody listens.
     line: Mutex<Option<Vec<u8>>>,
     listens: AtomicBool,
 }
 
+/// How a connection treats its client, on purpose.
+#[derive(Debug, Default)]
+pub struct Manners {
+    /// It is closed when it was idle for so long between two requests.
+    pub idle_close: Option<(Duration, Arc<Live>)>,
+    /// It is closed when its second request comes.
+    pub close_on_reuse: Option<Arc<Live>>,
+}
+
 impl ConnCtl {
+    /// Says how it treats its client; once.
+    pub fn behave(&self, manners: Manners) {
+        // It is said once, right after the connection was accepted.
+        drop(self.manners.set(manners));
+    }
+
+    /// How long it may be idle, if that is shorter than usual.
+    pub fn idle_close(&self) -> Option<&(Duration, Arc<Live>)> {
+        self.manners.get()?.idle_close.as_ref()
+    }
+
+    /// Counts a request. Says whether the connection is to be closed for it.
+    pub fn is_tired(&self) -> bool {
+        let before = self.requests.fetch_add(1, Ordering::Relaxed);
+        let live = self
+            .manners
+            .get()
+            .and_then(|manners| manners.close_on_reuse.as_ref());
+        match live.filter(|live| before > 0 && live.is_on()) {
+            Some(live) => {
+                live.count(Verdict::Injected);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Whether writes are held together (up to 16 KiB) until this is taken back: only while another write follows
     /// at once.
     pub fn cork(&self, corked: bool) {

@@ -83,6 +83,8 @@ pub mod exchange;
 pub mod tunnel;
 
 // Floor 6: edges.
+mod gate;
+
 pub mod proxy;
 
 mod h2;

@@ -16,6 +16,7 @@ use pingora::protocols::http::v1::server::HttpSession as SessionV1;
 use pingora::server::ShutdownWatch;
 use tokio::time::{Instant, timeout};
 
+use crate::board::Verdict;
 use crate::call::BodyLength;
 use crate::client::identify;
 use crate::conn::{Conn, ConnCtl, ctl_of};
@@ -62,13 +63,26 @@ impl HttpServerApp for Proxy {
                 .and_then(|digest| digest.proxy_digest.as_deref()),
         )
         .unwrap_or_default();
+        let hasty = ctl
+            .idle_close()
+            .filter(|(after, live)| *after < plan.keepalive && live.is_on());
+        let patience = hasty.map_or(plan.keepalive, |(after, _)| *after);
         let read = tokio::select! {
             biased;
-            read = timeout(plan.keepalive, session.read_request()) => read.ok()?,
+            read = timeout(patience, session.read_request()) => match read {
+                Ok(read) => read,
+                Err(_) => {
+                    if let Some((_, live)) = hasty {
+                        live.count(Verdict::Injected);
+                    }
+                    return None;
+                }
+            },
             // The sender lives as long as the server runs.
             _ = stopping.wait_for(|is_stopping| *is_stopping) => return None,
         };
         match read {
+            Ok(true) if ctl.is_tired() => return None,
             Ok(true) => {}
             Err(error) if matches!(error.etype(), ErrorType::InvalidHTTPHeader) => {
                 refuse_head(session, &ctl, &unparsable(&error)).await;

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::certificate::Certificate;
 use crate::conn::Conn;
+use crate::gate::{self, Entry};
 use crate::h2::serve_connection;
 use crate::proxy::Proxy;
 
@@ -27,7 +28,8 @@ pub struct Server {
 
 /// A bound listener.
 struct Door {
-    listener: TcpListener,
+    /// `None` while a fault has it closed.
+    listener: Option<TcpListener>,
     tls: Option<TlsAcceptor>,
 }
 
@@ -52,7 +54,7 @@ impl Server {
     /// On a bound listener, without TLS.
     pub fn new(listener: TcpListener, proxy: Arc<Proxy>) -> Self {
         let doors = vec![Door {
-            listener,
+            listener: Some(listener),
             tls: None,
         }];
         Self { doors, proxy }
@@ -69,7 +71,7 @@ impl Server {
     ) -> Result<Self, rustls::Error> {
         let config: ServerConfig = certificate.server_config()?;
         self.doors.push(Door {
-            listener,
+            listener: Some(listener),
             tls: Some(TlsAcceptor::from(Arc::new(config))),
         });
         Ok(self)
@@ -82,7 +84,8 @@ impl Server {
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.doors
             .iter()
-            .map(|door| door.listener.local_addr())
+            .filter_map(|door| door.listener.as_ref())
+            .map(TcpListener::local_addr)
             .collect()
     }
 
@@ -93,20 +96,34 @@ impl Server {
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.doors
             .first()
+            .and_then(|door| door.listener.as_ref())
             .ok_or(io::ErrorKind::NotConnected)?
-            .listener
             .local_addr()
     }
 
     /// Serves until `stop` resolves, then lets what is in flight go on for at most `grace`.
-    pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) -> Stopped {
+    pub async fn run(mut self, stop: impl Future<Output = ()>, grace: Duration) -> Stopped {
         let (stopping, is_stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut turn = 0;
+        let mut turned = self.proxy.flow().state.board().turns();
+        let mut shut = gate::is_shut(&self.proxy.flow().state).then(|| self.shut());
         tokio::pin!(stop);
         loop {
+            if let Some(addresses) = shut.take() {
+                tokio::select! {
+                    () = &mut stop => break,
+                    () = tokio::time::sleep(gate::SHUT_LOOK) => {}
+                }
+                if gate::is_shut(&self.proxy.flow().state) || !self.open_again(&addresses).await {
+                    shut = Some(addresses);
+                }
+                continue;
+            }
             tokio::select! {
                 () = &mut stop => break,
+                // The board lives as long as the proxy.
+                _ = turned.changed() => shut = gate::is_shut(&self.proxy.flow().state).then(|| self.shut()),
                 (door, accepted) = accept(&self.doors, &mut turn) => match accepted {
                     Ok((tcp, peer)) => {
                         let (proxy, is_stopping) = (Arc::clone(&self.proxy), is_stopping.clone());
@@ -134,6 +151,31 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Closes the listeners, so that the system refuses who connects.
+    fn shut(&mut self) -> Vec<SocketAddr> {
+        let addresses = self.addresses().unwrap_or_default();
+        for door in &mut self.doors {
+            door.listener = None;
+        }
+        addresses
+    }
+
+    /// Opens the listeners again, where they were. `false` if another process has taken their place.
+    async fn open_again(&mut self, addresses: &[SocketAddr]) -> bool {
+        for (door, address) in self.doors.iter_mut().zip(addresses) {
+            match TcpListener::bind(address).await {
+                Ok(listener) => door.listener = Some(listener),
+                Err(error) => {
+                    tracing::warn!(%error, %address, "could not listen again");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
 /// The next connection, from each listener in turn, so that one with many does not keep the others waiting.
 async fn accept<'a>(
     doors: &'a [Door],
@@ -143,7 +185,9 @@ async fn accept<'a>(
         for _ in doors {
             *turn = (*turn + 1) % doors.len();
             let door = &doors[*turn];
-            if let Poll::Ready(accepted) = door.listener.poll_accept(cx) {
+            if let Some(listener) = &door.listener
+                && let Poll::Ready(accepted) = listener.poll_accept(cx)
+            {
                 return Poll::Ready((door, accepted));
             }
         }
@@ -160,6 +204,15 @@ async fn serve(
     proxy: Arc<Proxy>,
     mut is_stopping: watch::Receiver<bool>,
 ) {
+    let (manners, held) = match gate::enter(&proxy.flow().state, peer.ip()) {
+        Entry::Pass(manners, held) => (manners, held),
+        Entry::Refuse => {
+            // A socket that is gone needs no reset.
+            drop(socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO)));
+            return;
+        }
+        Entry::Blackhole(watch) => return gate::blackhole(tcp, watch).await,
+    };
     let patience = proxy.flow().state.plan().keepalive;
     let opened = tokio::select! {
         biased;
@@ -167,6 +220,9 @@ async fn serve(
         // The sender lives as long as the server runs.
         _ = is_stopping.wait_for(|is_stopping| *is_stopping) => return,
     };
+    if let Ok(Ok((conn, _))) = &opened {
+        conn.ctl().behave(manners);
+    }
     match opened {
         Ok(Ok((conn, true))) => {
             serve_connection(conn, Some(peer.ip()), &proxy, is_stopping).await;
@@ -181,6 +237,7 @@ async fn serve(
         }
         Ok(Err(_)) | Err(_) => {}
     }
+    drop(held);
 }
 
 /// Greets a client, and sees whether it speaks HTTP/2.

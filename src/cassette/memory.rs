@@ -170,9 +170,10 @@ fn weight(recording: &Recording) -> usize {
         matching.headers.as_ref(),
     ];
     let bodies = [Some(&recording.request_body), matching.body.as_ref()];
-    let played = recording.playback.as_ref().map_or(0, |playback| {
-        playback.held() + playback.items.len() * ITEM
-    });
+    let played = recording
+        .playback
+        .as_ref()
+        .map_or(0, |playback| playback.held() + playback.items.len() * ITEM);
     RECORDING
         + played
         + items
