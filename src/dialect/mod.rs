@@ -3,17 +3,38 @@
 //! A view on bytes, which it never changes. Knows nothing of routes or faults; those that count tokens, cut at a tool call
 //! or make a provider-shaped error ask here.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        reason = "it reads hostile bytes"
+    )
+)]
+
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::frames::sse::SseEvent;
-use crate::message::RequestHead;
+
+pub mod asked;
+pub mod limits;
+mod meaning;
+mod of;
+pub mod tools;
+pub mod usage;
 
 /// Whose API is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Dialect {
     /// `OpenAI`: chat completions, completions, responses, embeddings.
+    #[serde(rename = "openai")]
     OpenAi,
     /// The same at Azure, with errors of its own shape.
+    #[serde(rename = "azure-openai")]
     AzureOpenAi,
     /// Anthropic's messages.
     Anthropic,
@@ -22,6 +43,29 @@ pub enum Dialect {
     /// Any other HTTP API.
     #[default]
     Plain,
+}
+
+/// Which part of an API a request asks, as far as its answers and errors differ in shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Surface {
+    /// Chat completions.
+    Chat,
+    /// Completions of a text, the older way.
+    Completions,
+    /// Responses.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
+    /// Gemini's `generateContent` and its like.
+    Generate {
+        /// At Vertex, whose errors say more.
+        is_vertex: bool,
+        /// A stream without `alt=sse`: one JSON array that grows.
+        is_array: bool,
+    },
+    /// Anything else.
+    #[default]
+    Other,
 }
 
 /// What an event of a stream is about.
@@ -33,7 +77,11 @@ pub struct Meaning<'a> {
     pub text: Option<Cow<'a, str>>,
 }
 
-/// The part that an event plays in an answer.
+/// The part that an event plays in an answer. Where it plays several, the one that stands first in this order counts:
+/// error, terminator, tool call, finish, content, usage, start; its text is told all the same.
+///
+/// So the last event of a Gemini stream, with the last text and the reason for the end in one, is the finish: a fault can
+/// then take out the finish of every dialect, and only a tool call, after which positions ask, comes before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// Begins the answer, or a piece of it, without text: a role, `message_start`, `content_block_start`, `response.created`.
@@ -57,33 +105,65 @@ pub enum Part {
 }
 
 impl Dialect {
-    /// Whose API a request speaks, from its path and headers alone.
-    pub fn of(head: &RequestHead) -> Self {
-        let has = |name: &str| head.headers.contains(name);
-        let path = head.path.as_str();
-        if has("anthropic-version") || path.ends_with("/v1/messages") {
-            Self::Anthropic
-        } else if has("x-goog-api-key")
-            || has("x-goog-api-client")
-            || path.contains(":streamGenerateContent")
-        {
-            Self::Gemini
-        } else if path.contains("/openai/deployments/") {
-            Self::AzureOpenAi
-        } else if path.contains("/v1/") {
-            Self::OpenAi
-        } else {
-            Self::Plain
+    /// The word for it in configs and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::AzureOpenAi => "azure-openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Plain => "plain",
         }
     }
 
-    /// What an event of one of its streams is about.
+    /// What an event of one of its streams is about. Never fails: what is broken or unknown is `Part::Other`.
+    ///
+    /// A plain stream has no text that could be known; of its events only `[DONE]` and comments mean something.
     pub fn meaning<'a>(self, event: &SseEvent<'a>) -> Meaning<'a> {
-        let part = if event.is_comment {
-            Part::KeepAlive
-        } else {
-            Part::Other
-        };
-        Meaning { part, text: None }
+        meaning::of(self, event)
+    }
+
+    /// A comment of an event stream, a frame that every other client passes over. `None` for Gemini, whose clients take
+    /// it for broken JSON.
+    pub fn comment(self) -> Option<&'static [u8]> {
+        match self {
+            Self::OpenAi | Self::AzureOpenAi | Self::Anthropic | Self::Plain => {
+                Some(b": keep-alive\n\n")
+            }
+            Self::Gemini => None,
+        }
+    }
+
+    /// The provider's own keep-alive frame; a comment where it has none.
+    pub fn ping(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Anthropic => Some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+            Self::OpenAi | Self::AzureOpenAi | Self::Plain | Self::Gemini => self.comment(),
+        }
+    }
+
+    /// The frame that ends a stream and is always the same. `None` where the end says something (`response.completed`),
+    /// or there is no such frame.
+    pub fn terminator(self, surface: Surface) -> Option<&'static [u8]> {
+        match (self, surface) {
+            (Self::OpenAi | Self::AzureOpenAi, Surface::Chat | Surface::Completions) => {
+                Some(b"data: [DONE]\n\n")
+            }
+            (Self::Anthropic, Surface::Messages) => {
+                Some(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n")
+            }
+            (
+                Self::OpenAi | Self::AzureOpenAi | Self::Anthropic | Self::Gemini | Self::Plain,
+                Surface::Chat
+                | Surface::Completions
+                | Surface::Responses
+                | Surface::Messages
+                | Surface::Generate { .. }
+                | Surface::Other,
+            ) => None,
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;
