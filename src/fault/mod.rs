@@ -20,6 +20,11 @@ pub mod counts;
 pub mod pick;
 
 pub mod listen;
+
+pub mod bucket;
+pub mod edit;
+pub mod provider;
+
 mod need;
 
 pub mod script;
