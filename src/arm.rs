@@ -1,16 +1,20 @@
 //! Decides which faults hit an exchange, and arms them. Touches what rules share for a moment each; nothing is drawn twice.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::board::{Board, Injection, Live, Verdict};
+use crate::board::{Board, Held, Injection, Live, Verdict};
 use crate::client::ClientId;
-use crate::dialect::Dialect;
-use crate::dice::{BodyHash, DrawKey, DrawParts};
-use crate::fault::kind::{Kind, StandIn};
+use crate::dialect;
+use crate::dice::{BodyHash, Draw, DrawKey, DrawParts};
+use crate::fault::bucket::{self, Charge, RateLimits};
+use crate::fault::edit::head::html_page;
+use crate::fault::kind::{ErrorName, Kind, StandIn};
 use crate::fault::pick::{self, Hit};
+use crate::fault::provider::{self, ErrorContext};
 use crate::fault::rule::{Chance, Rule};
 use crate::fault::script::{Armed, Fate, Scene, Script};
 use crate::fault::settings::Scope;
@@ -35,6 +39,8 @@ pub(crate) struct Armory {
     pub(crate) faults: Faults,
     /// What the header of the answer names: rule and draw.
     pub(crate) labels: Vec<String>,
+    /// What rate limits charged, to be settled at the end.
+    pub(crate) charges: Vec<(Arc<Live>, Charge)>,
     /// Whether an answer is made up before any upstream is called.
     pub(crate) is_before_source: bool,
 }
@@ -117,45 +123,154 @@ pub(crate) fn arm(
             }
         }
     }
-    let dialect = Dialect::of(asking.head);
-    let mut armed = Vec::new();
-    let mut held = Vec::new();
-    let mut labels = Vec::new();
-    let mut is_before_source = false;
+    let mut armory = Loading::new(asking);
     for hit in picked.hits() {
         let (Some(rule), Some(live)) = (route.faults.get(hit.rule), lives.get(hit.rule)) else {
-            continue;
-        };
-        let Some(active) = live.enter(rule.max_active) else {
-            live.count(Verdict::OverCap);
             continue;
         };
         if rule.kind.impossible_on(asking.protocol).is_some() {
             live.count(Verdict::NotApplicable);
             continue;
         }
-        board.note(injection(plan, rule, live, hit, asking, key, attempt));
-        labels.push(format!("{};draw={}", rule.name, hit.draw));
-        is_before_source |= rule.is_before_upstream;
-        armed.push(equip(rule, hit));
-        held.push(active);
+        if let Some(armed) = armory.load(rule, live, hit, asking, board.age()) {
+            board.note(injection(plan, rule, live, hit, asking, key, attempt));
+            armory.put(rule, hit, armed);
+        }
     }
-    if armed.is_empty() {
-        return None;
+    armory.finish(board)
+}
+
+/// The faults of one exchange while they are made ready.
+struct Loading {
+    scene: Scene,
+    armed: Vec<Armed>,
+    held: Vec<Held>,
+    labels: Vec<String>,
+    charges: Vec<(Arc<Live>, Charge)>,
+    is_before_source: bool,
+}
+
+impl Loading {
+    fn new(asking: &Asking<'_>) -> Self {
+        let body = asking.body.map(AsRef::as_ref).unwrap_or_default();
+        Self {
+            scene: Scene {
+                asked: dialect::asked::Asked::read(None, asking.head, body),
+                limits: Headers::new(),
+                counts_tokens: false,
+                seed: 0,
+                now: SystemTime::now(),
+            },
+            armed: Vec::new(),
+            held: Vec::new(),
+            labels: Vec::new(),
+            charges: Vec::new(),
+            is_before_source: false,
+        }
     }
-    let script = Script::new(
-        armed,
-        Scene {
-            dialect,
-            is_http2: asking.protocol == Protocol::Http2,
-        },
-    );
-    let watch = board.watch(held);
-    Some(Armory {
-        faults: Faults { script, watch },
-        labels,
-        is_before_source,
-    })
+
+    /// Makes a fault ready. `None` where it does nothing after all: a limit that is not reached, or a cap that is.
+    fn load(
+        &mut self,
+        rule: &Rule,
+        live: &Arc<Live>,
+        hit: Hit,
+        asking: &Asking<'_>,
+        now: Duration,
+    ) -> Option<Armed> {
+        let stand_in = match &rule.kind {
+            Kind::RateLimit {
+                requests,
+                tokens,
+                per,
+                is_shared,
+            } => {
+                let limits = RateLimits {
+                    requests: *requests,
+                    tokens: *tokens,
+                    per: per.0,
+                    is_shared: *is_shared,
+                };
+                Some(self.ask(live, limits, hit.draw, asking, now)?)
+            }
+            kind => stand_in(kind, &self.scene, hit.draw),
+        };
+        let Some(held) = live.enter(rule.max_active) else {
+            live.count(Verdict::OverCap);
+            return None;
+        };
+        self.held.push(held);
+        Some(Armed {
+            stand_in,
+            kind: rule.kind.clone(),
+            chance: hit.draw.stream(),
+            is_for_connection: rule.scope == Scope::Connection,
+        })
+    }
+
+    /// Asks a rate limit. The answer with which it refuses; `None` where it lets the request pass.
+    fn ask(
+        &mut self,
+        live: &Arc<Live>,
+        limits: RateLimits,
+        draw: Draw,
+        asking: &Asking<'_>,
+        now: Duration,
+    ) -> Option<(ResponseHead, Bytes)> {
+        let tokens = bucket::estimate(
+            asking.body.map_or(0, Bytes::len),
+            self.scene.asked.max_tokens,
+        );
+        match live.ask(limits, asking.client.as_str(), tokens, now) {
+            bucket::Verdict::Allowed { standings, charge } => {
+                let dialect = self.scene.asked.dialect;
+                standings.write(dialect, self.scene.now, &mut self.scene.limits);
+                self.scene.counts_tokens |= limits.tokens.is_some();
+                self.charges.push((Arc::clone(live), charge));
+                None
+            }
+            bucket::Verdict::Refused {
+                limit,
+                retry_after,
+                standings,
+            } => {
+                let name = match limit {
+                    bucket::Limit::Requests => ErrorName::RateLimit,
+                    bucket::Limit::Tokens => ErrorName::TokenLimit,
+                };
+                let context = ErrorContext {
+                    retry_after,
+                    standings,
+                    requested: Some(tokens),
+                    seed: draw.stream().bits(),
+                    ..self.scene.context()
+                };
+                Some(of_provider(name, &context))
+            }
+        }
+    }
+
+    fn put(&mut self, rule: &Rule, hit: Hit, armed: Armed) {
+        self.labels.push(format!("{};draw={}", rule.name, hit.draw));
+        self.is_before_source |= rule.is_before_upstream;
+        self.scene.seed = hit.draw.stream().bits();
+        self.armed.push(armed);
+    }
+
+    fn finish(self, board: &Arc<Board>) -> Option<Armory> {
+        if self.armed.is_empty() && self.charges.is_empty() {
+            return None;
+        }
+        Some(Armory {
+            faults: Faults {
+                script: Script::new(self.armed, self.scene),
+                watch: board.watch(self.held),
+            },
+            labels: self.labels,
+            charges: self.charges,
+            is_before_source: self.is_before_source,
+        })
+    }
 }
 
 /// Whether a route's faults have to be decided before the request's body is read.
@@ -163,8 +278,13 @@ pub(crate) fn is_early(route: &Route) -> bool {
     route.faults.iter().any(|rule| rule.kind.is_on_upload())
 }
 
-/// Counts what became of the faults of an exchange.
-pub(crate) fn settle(faults: &Faults, client_left: bool) {
+/// Counts what became of the faults of an exchange, and settles what it was charged.
+pub(crate) fn settle(
+    faults: &Faults,
+    charges: Vec<(Arc<Live>, Charge)>,
+    client_left: bool,
+    now: Duration,
+) {
     for (fault, fate) in faults.script.fates().enumerate() {
         let verdict = match fate {
             Fate::Injected => Verdict::Injected,
@@ -174,40 +294,62 @@ pub(crate) fn settle(faults: &Faults, client_left: bool) {
         };
         faults.watch.count(fault, verdict);
     }
-}
-
-/// Makes a fault ready to act.
-fn equip(rule: &Rule, hit: Hit) -> Armed {
-    Armed {
-        stand_in: stand_in(&rule.kind),
-        kind: rule.kind.clone(),
-        chance: hit.draw.stream(),
-        is_for_connection: rule.scope == Scope::Connection,
+    if let Some(used) = faults.script.used_tokens() {
+        for (live, charge) in charges {
+            live.settle(charge, used, now);
+        }
     }
 }
 
 /// The answer that a fault puts in the place of the source's, if it has one.
-fn stand_in(kind: &Kind) -> Option<(ResponseHead, Bytes)> {
-    let (status, headers, body) = match kind {
+fn stand_in(kind: &Kind, scene: &Scene, draw: Draw) -> Option<(ResponseHead, Bytes)> {
+    let (status, mut headers, body) = match kind {
         Kind::Status(StandIn::Plain {
             status,
             headers,
             body,
-        }) => (*status, headers.clone(), body.clone().unwrap_or_default()),
+        }) => {
+            let headers: Headers = headers
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            (
+                *status,
+                headers,
+                Bytes::from(body.clone().unwrap_or_default()),
+            )
+        }
+        Kind::Status(StandIn::Error { error, retry_after }) => {
+            let context = ErrorContext {
+                retry_after: retry_after.map(|span| span.0),
+                seed: draw.stream().bits(),
+                ..scene.context()
+            };
+            return Some(of_provider(*error, &context));
+        }
+        Kind::Html200 => html_page(),
         _ => return None,
     };
-    let mut head = ResponseHead {
+    if !headers.contains("content-length") {
+        headers.push("content-length", body.len().to_string());
+    }
+    let head = ResponseHead {
         status,
         reason: None,
-        headers: Headers::new(),
+        headers,
     };
-    for (name, value) in headers {
-        head.headers.push(name, value);
-    }
-    if !head.headers.contains("content-length") {
-        head.headers.push("content-length", body.len().to_string());
-    }
-    Some((head, body.into()))
+    Some((head, body))
+}
+
+/// The answer with which a provider says an error.
+fn of_provider(name: ErrorName, context: &ErrorContext<'_>) -> (ResponseHead, Bytes) {
+    let answer = provider::answer(name, context);
+    let head = ResponseHead {
+        status: answer.status,
+        reason: None,
+        headers: answer.headers,
+    };
+    (head, answer.body)
 }
 
 fn injection(

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::fault::bucket::{self, Charge, RateLimiter, RateLimits};
 use crate::fault::counts::Counts;
 
 pub use timing::{Timing, TimingSummary};
@@ -46,6 +47,7 @@ pub struct Live {
     active: AtomicUsize,
     tallies: [AtomicU64; Verdict::ALL.len()],
     timing: Timing,
+    limiter: Mutex<Option<(RateLimits, RateLimiter)>>,
 }
 
 #[derive(Debug)]
@@ -318,6 +320,7 @@ impl Live {
             active: AtomicUsize::new(0),
             tallies: Default::default(),
             timing: Timing::default(),
+            limiter: Mutex::default(),
         }
     }
 
@@ -347,6 +350,31 @@ impl Live {
             live: Arc::clone(self),
             is_active: true,
         })
+    }
+
+    /// Asks the rate limit of this rule; one with other limits than before begins with all of them.
+    pub fn ask(
+        &self,
+        limits: RateLimits,
+        client: &str,
+        tokens: u64,
+        now: Duration,
+    ) -> bucket::Verdict {
+        let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, buckets) =
+            limiter.get_or_insert_with(|| (limits, RateLimiter::new(limits, LIMITED_CLIENTS_MAX)));
+        if *known != limits {
+            (*known, *buckets) = (limits, RateLimiter::new(limits, LIMITED_CLIENTS_MAX));
+        }
+        buckets.ask(client, tokens, now)
+    }
+
+    /// Puts what a request used in the place of what it was charged.
+    pub fn settle(&self, charge: Charge, used: u64, now: Duration) {
+        let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, buckets)) = limiter.as_mut() {
+            buckets.settle(charge, used, now);
+        }
     }
 
     /// In how many exchanges it is at work.
@@ -469,6 +497,9 @@ impl Watch {
 
 /// Achieved minus intended, in µs.
 pub type TimeError = i64;
+
+/// How many clients of a rate limit are known; one that was not seen for longest begins anew.
+const LIMITED_CLIENTS_MAX: usize = 10_000;
 
 /// How many faults are kept to be explained.
 const INJECTIONS_MAX: usize = 10_000;

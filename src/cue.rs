@@ -34,6 +34,8 @@ pub struct Timed {
     pub natural: Option<Duration>,
     /// The fault whose doing it is: the one that set `due`, or that made the cue. A place in the list of the script.
     pub fault: Option<usize>,
+    /// Whether it must not leave together with what stands before it.
+    pub is_apart: bool,
     /// What to do.
     pub cue: Cue,
 }
@@ -45,6 +47,7 @@ impl Timed {
             due: None,
             natural: None,
             fault: None,
+            is_apart: false,
             cue,
         }
     }

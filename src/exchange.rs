@@ -3,14 +3,17 @@
 //! All the ifs about modes stand here; the mechanisms below hold none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::arm::{self, Asking};
+use crate::board::{Board, Live};
 use crate::call::{BodyLength, Call, UpstreamError};
 use crate::cassette::{Begin, Recording};
 use crate::client::ClientId;
+use crate::fault::bucket::Charge;
 use crate::fault::when::Protocol;
 use crate::key::{Canonical, Key, KeyBody, OverLimit};
 use crate::message::{Headers, RequestHead, ResponseHead};
@@ -121,6 +124,10 @@ struct Served<'a, C> {
     faults: Vec<String>,
     /// Whether they answer alone.
     is_before_source: bool,
+    /// What rate limits charged.
+    charges: Vec<(Arc<Live>, Charge)>,
+    /// Since when faults are.
+    board: Option<Arc<Board>>,
 }
 
 impl<'a, C: Client> Served<'a, C> {
@@ -134,6 +141,8 @@ impl<'a, C: Client> Served<'a, C> {
             stages: Stages::default(),
             faults: Vec::new(),
             is_before_source: false,
+            charges: Vec::new(),
+            board: None,
         }
     }
 
@@ -149,7 +158,15 @@ impl<'a, C: Client> Served<'a, C> {
             .run(&mut source, upload, name, recording, &mut stages)
             .await;
         if let Some(faults) = &stages.faults {
-            arm::settle(faults, outcome == Outcome::ClientLeft);
+            let charges = std::mem::take(&mut self.charges);
+            arm::settle(
+                faults,
+                charges,
+                outcome == Outcome::ClientLeft,
+                self.board
+                    .as_ref()
+                    .map_or(Duration::ZERO, |board| board.age()),
+            );
         }
         if let Outcome::NoAnswer(error) = &outcome {
             let refused = Refused::no_answer(error);
@@ -292,7 +309,8 @@ impl Exchange<'_> {
     async fn serve<C: Client>(mut self, served: &mut Served<'_, C>) -> Report {
         let is_fake = matches!(self.route.target, Some(Target::Fake));
         let passes = matches!(self.route.mode, Mode::Forward | Mode::Record) && !is_fake;
-        if arm::is_early(self.route) || (passes && !arm::needs_body(self.route)) {
+        let is_early = arm::is_early(self.route) || (passes && !arm::needs_body(self.route));
+        if is_early {
             let is_before_source = self.arm(served, None);
             if passes && !is_before_source {
                 let is_recorded = self.route.mode == Mode::Record;
@@ -303,7 +321,7 @@ impl Exchange<'_> {
             Ok(collected) => collected,
             Err(Left) => return served.left(),
         };
-        if served.stages.faults.is_none() {
+        if !is_early {
             self.arm(served, Some(&collected));
         }
         if served.is_before_source {
@@ -337,6 +355,8 @@ impl Exchange<'_> {
         };
         if let Some(armory) = arm::arm(self.flow.state.board(), self.plan, self.route, &asking) {
             served.faults = armory.labels;
+            served.charges = armory.charges;
+            served.board = Some(Arc::clone(self.flow.state.board()));
             served.is_before_source = armory.is_before_source;
             served.stages.faults = Some(armory.faults);
         }

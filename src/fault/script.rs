@@ -4,22 +4,29 @@
 //! of sockets or clocks: moments are counted from the end of the request, and the pump says what time it is.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::edit::corrupt::{Corrupter, garbage};
 use super::kind::{How, KeepAlive, Kind, Then};
 use super::position::Position;
+use super::provider::{self, ErrorContext, EventStyle, StreamPlace};
 use crate::cue::{Cue, Cut, Silence, Timed};
-use crate::dialect::{Dialect, Part};
+use crate::dialect::Part;
+use crate::dialect::asked::Asked;
+use crate::dialect::usage::Usage;
 use crate::dice::Stream;
+use crate::frames::sse::SseEvent;
 use crate::message::{Ending, Headers, ResponseHead};
 
 use clock::{Clock, When};
+use edits::{Edits, Piece};
 use flow::Flow;
-use units::{BrokenEncoding, Unit, Units};
+use units::{BrokenEncoding, Unit, Units, Wishes};
 
 mod clock;
+mod edits;
 mod flow;
 mod head;
 mod units;
@@ -49,12 +56,25 @@ pub enum Fate {
 }
 
 /// What a script needs to know of the exchange.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Scene {
-    /// Whose API is spoken.
-    pub dialect: Dialect,
-    /// Whether the client speaks HTTP/2.
-    pub is_http2: bool,
+    /// What the request asks for.
+    pub asked: Asked,
+    /// Header lines of the answer that say how limits stand.
+    pub limits: Headers,
+    /// Whether the tokens of the answer are to be counted.
+    pub counts_tokens: bool,
+    /// What ids in made-up errors are made from.
+    pub seed: u64,
+    /// What the clock on the wall shows.
+    pub now: SystemTime,
+}
+
+impl Scene {
+    /// What an error of the provider is about.
+    pub fn context(&self) -> ErrorContext<'_> {
+        ErrorContext::new(&self.asked, self.seed, self.now)
+    }
 }
 
 /// When something of an answer came, or is due.
@@ -76,9 +96,14 @@ impl Moment {
 #[derive(Debug)]
 pub struct Script {
     effects: Vec<Effect>,
-    dialect: Dialect,
+    scene: Scene,
+    /// What the stream said of itself, for errors in it.
+    place: StreamPlace,
+    /// What the answer says of tokens.
+    usage: Option<Usage>,
     clock: Clock,
     flow: Flow,
+    edits: Edits,
     units: Option<Units>,
     queue: VecDeque<Timed>,
     /// The cue that is next, cut to size.
@@ -135,6 +160,7 @@ impl Script {
     pub fn new(armed: Vec<Armed>, scene: Scene) -> Self {
         let clock = Clock::new(&armed);
         let flow = Flow::new(&armed);
+        let edits = Edits::new(&armed, scene.asked.dialect);
         Self {
             effects: armed
                 .into_iter()
@@ -147,9 +173,12 @@ impl Script {
                     chance: armed.chance,
                 })
                 .collect(),
-            dialect: scene.dialect,
+            scene,
+            place: StreamPlace::default(),
+            usage: None,
             clock,
             flow,
+            edits,
             units: None,
             queue: VecDeque::new(),
             next: None,
@@ -174,12 +203,12 @@ impl Script {
             return;
         }
         let encoding = self.edit_head(&mut head);
-        self.units = Some(Units::new(
-            &head,
-            self.dialect,
-            self.needs_events(),
-            encoding.as_deref(),
-        ));
+        let wishes = Wishes {
+            events: self.needs_events(),
+            whole: self.needs_whole(),
+        };
+        let dialect = self.scene.asked.dialect;
+        self.units = Some(Units::new(&head, dialect, wishes, encoding.as_deref()));
         self.flow.head(&head);
         let drip = self.drip();
         let mut timed = before.of(Cue::Head(head, drip.map(|(_, drip)| drip)));
@@ -230,6 +259,7 @@ impl Script {
                 due: moment.due(),
                 natural: moment.due(),
                 fault: None,
+                is_apart: false,
                 cue: Cue::End(ending),
             });
             self.is_over = true;
@@ -292,6 +322,7 @@ impl Script {
         }
         self.clock.lift(fault);
         self.flow.lift(fault);
+        self.edits.lift(fault);
         self.queue
             .retain(|timed| timed.fault != Some(fault) || !is_made_up(&timed.cue));
         for timed in self.queue.iter_mut().chain(&mut self.next) {
@@ -376,7 +407,8 @@ impl Script {
                 self.last(fault, When::default(), Cue::Cut(Cut::Close));
             }
             (None, Kind::Garbage(count)) => {
-                let bytes = garbage(count, &mut self.effects[fault].chance);
+                let chance = &mut self.effects[fault].chance;
+                let bytes = garbage(count, &mut || chance.bits());
                 self.last(fault, when, Cue::Cut(Cut::Garbage(bytes)));
             }
             (None, _) => self.last(fault, when, Cue::Cut(Cut::Fin)),
@@ -394,6 +426,9 @@ impl Script {
             let rest = units.finish();
             self.units(moment, rest);
         }
+        let held = self.edits.finish();
+        let when = self.clock.unit(moment, None);
+        self.write(when, held);
     }
 
     fn units(&mut self, moment: Moment, units: Result<Vec<Unit>, BrokenEncoding>) {
@@ -427,7 +462,18 @@ impl Script {
         {
             let length = usize::try_from(at - self.bytes).unwrap_or(usize::MAX);
             let before = unit.bytes.split_to(length);
-            self.send(moment, before, unit.part);
+            self.send(
+                moment,
+                Piece {
+                    bytes: before,
+                    number: self.events + 1,
+                    // Half an event is nothing that could be edited.
+                    part: None,
+                    is_whole: false,
+                },
+            );
+            unit.part = None;
+            unit.is_whole = false;
             self.fire(
                 &Place::After {
                     events: self.events,
@@ -439,11 +485,16 @@ impl Script {
                 return;
             }
         }
-        let (bytes, part) = (unit.bytes, unit.part);
         if unit.is_event {
             self.events += 1;
         }
-        self.send(moment, bytes, part);
+        let piece = Piece {
+            bytes: unit.bytes,
+            number: self.events,
+            part: unit.part,
+            is_whole: unit.is_whole,
+        };
+        self.send(moment, piece);
         self.fire(
             &Place::After {
                 events: self.events,
@@ -474,14 +525,57 @@ impl Script {
         missing.is_some()
     }
 
-    fn send(&mut self, moment: Moment, bytes: Bytes, part: Option<Part>) {
-        if bytes.is_empty() {
+    /// Sends a piece of the body, with what is done to it.
+    fn send(&mut self, moment: Moment, piece: Piece) {
+        if piece.bytes.is_empty() {
             return;
         }
-        self.bytes += bytes.len() as u64;
-        let when = self.clock.unit(moment, part);
+        self.bytes += piece.bytes.len() as u64;
+        self.look(&piece);
+        let when = self.clock.unit(moment, piece.part);
         self.mark_begun();
-        self.push(when.of(Cue::Send(bytes)));
+        let writes = self.edits.apply(self.scene.asked.dialect, piece);
+        self.write(when, writes);
+    }
+
+    fn write(&mut self, when: When, writes: Vec<Bytes>) {
+        for fault in self.edits.begun() {
+            self.mark_injected(fault);
+        }
+        let mut when = when;
+        for bytes in writes {
+            self.push(when.of(Cue::Send(bytes)));
+            // Writes of one piece stay apart on the wire.
+            when = when.apart();
+        }
+    }
+
+    /// Notes what a piece says of tokens and of the stream.
+    fn look(&mut self, piece: &Piece) {
+        let wants_place = self
+            .effects
+            .iter()
+            .any(|effect| matches!(effect.kind, Kind::ErrorEvent { .. }));
+        if !self.scene.counts_tokens && !wants_place {
+            return;
+        }
+        let data = match piece.part {
+            Some(_) => SseEvent::parse(&piece.bytes).data,
+            None if piece.is_whole => Some(String::from_utf8_lossy(&piece.bytes)),
+            None => None,
+        };
+        let Some(data) = data else { return };
+        if wants_place && piece.part.is_some() {
+            self.place.see(&data);
+        }
+        if let Some(later) = Usage::of(self.scene.asked.dialect, &data) {
+            self.usage.get_or_insert(later).update(later);
+        }
+    }
+
+    /// How many tokens the answer says that were used.
+    pub fn used_tokens(&self) -> Option<u64> {
+        self.usage.and_then(Usage::total)
     }
 
     fn fire_before(&mut self, part: Option<Part>) {
@@ -577,14 +671,28 @@ impl Script {
                 self.last(fault, when, cut);
             }
             Kind::ErrorEvent { error, then, .. } => {
-                let frame = Bytes::from(format!(
-                    "data: {{\"error\":{{\"type\":\"{error:?}\"}}}}\n\n"
-                ));
+                // Elsewhere there is no place for it.
+                if !self.is_stream() {
+                    return;
+                }
+                let frames = provider::event(
+                    *error,
+                    &self.scene.context(),
+                    &self.place,
+                    EventStyle::default(),
+                );
+                let frame = Bytes::from(frames);
                 self.say(fault, when, Cue::Send(frame));
                 match then {
                     Then::Continue => {}
                     Then::End => self.last(fault, when, Cue::End(Ending::Complete)),
                     Then::Close => self.last(fault, when, Cue::Cut(Cut::Close)),
+                }
+            }
+            Kind::Corrupt { count, unit, .. } => {
+                if let Some(effect) = self.effects.get(fault) {
+                    let corrupter = Corrupter::new(*count, *unit);
+                    self.edits.corrupt(fault, corrupter, effect.chance.clone());
                 }
             }
             Kind::MalformedChunk { .. } => {
@@ -600,10 +708,18 @@ impl Script {
 
     /// What hides a silence, if this dialect has it.
     fn noise(&self, keepalive: KeepAlive) -> Option<Bytes> {
-        match keepalive {
+        let dialect = self.scene.asked.dialect;
+        let frame = match keepalive {
             KeepAlive::None => None,
-            KeepAlive::Comment | KeepAlive::Ping => Some(Bytes::from_static(b": keep-alive\n\n")),
-        }
+            KeepAlive::Comment => dialect.comment(),
+            KeepAlive::Ping => dialect.ping(),
+        };
+        frame.filter(|_| self.is_stream()).map(Bytes::from_static)
+    }
+
+    /// Whether the body is a stream whose events are told apart.
+    fn is_stream(&self) -> bool {
+        self.units.as_ref().is_some_and(Units::has_events)
     }
 
     fn say(&mut self, fault: usize, when: When, cue: Cue) {
@@ -642,6 +758,7 @@ fn position(kind: &Kind) -> Option<&Position> {
     match kind {
         Kind::Stall { after, .. }
         | Kind::ErrorEvent { after, .. }
+        | Kind::Corrupt { after, .. }
         | Kind::MalformedChunk { after } => Some(after),
         Kind::Cut {
             how: How::MissingTerminator,
@@ -671,16 +788,6 @@ fn is_made_up(cue: &Cue) -> bool {
         Cue::Hold(_) | Cue::Cut(_) | Cue::End(_) => true,
         Cue::Head(..) | Cue::Send(_) | Cue::Trailers(_) => false,
     }
-}
-
-/// Bytes that no client takes for HTTP.
-fn garbage(count: u32, chance: &mut Stream) -> Bytes {
-    let mut bytes: Vec<u8> = (0..count).map(|_| chance.bits().to_le_bytes()[0]).collect();
-    if let Some(first) = bytes.first_mut() {
-        // No method, no status line and no frame begins so.
-        *first = 0x16;
-    }
-    bytes.into()
 }
 
 /// The size of a chunk, in letters that are no digits.

@@ -207,6 +207,7 @@ impl<'a> Line<'a> {
                     due,
                     natural: due,
                     fault: None,
+                    is_apart: false,
                     cue,
                 };
                 if due.is_some_and(|due| self.moment(due) > Instant::now()) {
@@ -448,7 +449,8 @@ impl<'a> Line<'a> {
         match &mut self.stages.faults {
             Some(faults) => match faults.script.next(now) {
                 Some(timed) => {
-                    !matches!(timed.cue, Cue::Hold(_) | Cue::Cut(_))
+                    !timed.is_apart
+                        && !matches!(timed.cue, Cue::Hold(_) | Cue::Cut(_))
                         && timed.due.is_none_or(|due| due <= now)
                 }
                 None => !faults.script.is_over() && source.is_ready(request_end),

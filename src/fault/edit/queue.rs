@@ -97,6 +97,19 @@ impl EventQueue {
         }
     }
 
+    /// Does nothing from here on; what is held comes with the next event or at the end.
+    pub fn forget(&mut self) {
+        for list in [
+            &mut self.drop,
+            &mut self.duplicate,
+            &mut self.reorder,
+            &mut self.merge,
+            &mut self.split,
+        ] {
+            list.clear();
+        }
+    }
+
     /// Adds what is still held, when the stream is over or faults are switched off.
     pub fn finish(&mut self, writes: &mut Vec<Bytes>) {
         let late = self.late.take();

@@ -16,14 +16,24 @@ pub(super) struct When {
     pub(super) due: Option<Duration>,
     natural: Option<Duration>,
     fault: Option<usize>,
+    is_apart: bool,
 }
 
 impl When {
+    /// The same, not together with what stands before.
+    pub(super) fn apart(self) -> Self {
+        Self {
+            is_apart: true,
+            ..self
+        }
+    }
+
     pub(super) fn of(self, cue: Cue) -> Timed {
         Timed {
             due: self.due,
             natural: self.natural,
             fault: self.fault,
+            is_apart: self.is_apart,
             cue,
         }
     }
@@ -190,12 +200,14 @@ impl Clock {
                 due: natural,
                 natural,
                 fault: None,
+                is_apart: false,
             };
         }
         When {
             due: Some(self.moved(moment.at)),
             natural,
             fault: self.by,
+            is_apart: false,
         }
     }
 

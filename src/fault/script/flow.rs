@@ -106,6 +106,7 @@ impl Flow {
                 due: timed.due,
                 natural: timed.natural,
                 fault: timed.fault,
+                is_apart: true,
                 cue: Cue::Send(rest),
             }
         });

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::Script;
 use crate::cue::Drip;
+use crate::fault::edit::head::edit_headers;
 use crate::fault::kind::{How, Kind};
 use crate::message::ResponseHead;
 
 impl Script {
     /// Changes the head. Gives back the encoding that the body has to be freed from, as faults look inside it.
     pub(super) fn edit_head(&mut self, head: &mut ResponseHead) -> Option<String> {
+        for (name, value) in self.scene.limits.iter() {
+            head.headers.set(name, value.clone());
+        }
         let mut encoding = None;
         if self.needs_events() || self.changes_content() {
             encoding = head
@@ -41,24 +45,7 @@ impl Script {
         match kind {
             Kind::ContentType(value) => head.headers.set("content-type", value.clone()),
             Kind::ContentEncoding(value) => head.headers.set("content-encoding", value.clone()),
-            Kind::Header(edit) => {
-                for (name, value) in &edit.set {
-                    head.headers.set(name, value.clone());
-                }
-                for name in &edit.drop {
-                    head.headers.remove(name);
-                }
-                for name in &edit.duplicate {
-                    let values: Vec<_> = head.headers.get_all(name).map(<[u8]>::to_vec).collect();
-                    for value in values {
-                        head.headers.push(name.clone(), value);
-                    }
-                }
-                if let Some(size) = edit.huge {
-                    head.headers
-                        .push("x-rehearsal-huge", vec![b'x'; size.as_usize()]);
-                }
-            }
+            Kind::Header(edit) => edit_headers(edit, &mut head.headers),
             Kind::Cut {
                 how: How::CloseFramed,
                 ..
@@ -100,9 +87,17 @@ impl Script {
         })
     }
 
+    /// Whether any fault has to see a body that is no stream as a whole.
+    pub(super) fn needs_whole(&self) -> bool {
+        self.scene.counts_tokens
+            || self
+                .waiting()
+                .any(|(_, kind)| matches!(kind, Kind::ToolArgs(_)))
+    }
+
     /// Whether any fault has to know where an event of a stream begins and ends.
     pub(super) fn needs_events(&self) -> bool {
-        self.waiting().any(|(_, kind)| kind.needs_events())
+        self.scene.counts_tokens || self.waiting().any(|(_, kind)| kind.needs_events())
     }
 
     /// Whether any fault changes the bytes of the body.

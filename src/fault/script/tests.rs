@@ -1,7 +1,9 @@
 use super::*;
+use crate::dialect::Dialect;
 use crate::dice::Draw;
 use crate::fault::distribution::Distribution;
 use crate::fault::kind::Basis;
+use crate::message::RequestHead;
 use crate::units::{ByteSize, Span};
 
 fn ms(millis: u64) -> Duration {
@@ -18,11 +20,20 @@ fn script(kinds: Vec<Kind>) -> Script {
             is_for_connection: false,
         })
         .collect();
+    let request = RequestHead {
+        method: "POST".to_owned(),
+        path: "/v1/chat/completions".to_owned(),
+        query: None,
+        headers: Headers::new(),
+    };
     Script::new(
         armed,
         Scene {
-            dialect: Dialect::OpenAi,
-            is_http2: false,
+            asked: Asked::read(Some(Dialect::OpenAi), &request, b""),
+            limits: Headers::new(),
+            counts_tokens: false,
+            seed: 7,
+            now: SystemTime::UNIX_EPOCH,
         },
     )
 }

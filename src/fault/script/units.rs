@@ -1,6 +1,6 @@
 //! The units in which faults see a body: events where they need them, otherwise pieces as they came.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::dialect::{Dialect, Part};
 use crate::encoding::Decoder;
@@ -16,6 +16,17 @@ pub(super) struct Unit {
     pub(super) part: Option<Part>,
     /// Whether it counts as an event.
     pub(super) is_event: bool,
+    /// Whether it is all of a body that is no stream.
+    pub(super) is_whole: bool,
+}
+
+/// What faults want of a body.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wishes {
+    /// Streams in their events.
+    pub(super) events: bool,
+    /// JSON that is no stream as a whole, up to 1 MiB.
+    pub(super) whole: bool,
 }
 
 /// The body is not what its encoding claims.
@@ -26,6 +37,8 @@ pub(super) struct BrokenEncoding;
 #[derive(Debug)]
 pub(super) struct Units {
     events: Option<SseSplitter>,
+    /// The body so far, where it is wanted as a whole.
+    whole: Option<BytesMut>,
     dialect: Dialect,
     decoder: Option<Decoder>,
 }
@@ -35,12 +48,16 @@ impl Units {
     pub(super) fn new(
         head: &ResponseHead,
         dialect: Dialect,
-        needs_events: bool,
+        wishes: Wishes,
         encoding: Option<&str>,
     ) -> Self {
         let is_stream = head.media_type().as_deref() == Some("text/event-stream");
+        let is_json = head
+            .media_type()
+            .is_some_and(|media| media.ends_with("json"));
         Self {
-            events: (needs_events && is_stream).then(|| SseSplitter::new(MAX_EVENT)),
+            whole: (wishes.whole && is_json).then(BytesMut::new),
+            events: (wishes.events && is_stream).then(|| SseSplitter::new(MAX_EVENT)),
             dialect,
             decoder: encoding.and_then(|encoding| Decoder::new(encoding, usize::MAX).ok()),
         }
@@ -75,12 +92,39 @@ impl Units {
                 bytes: frame.bytes,
                 part: None,
                 is_event: false,
+                is_whole: false,
+            });
+        }
+        if let Some(whole) = self.whole.take().filter(|whole| !whole.is_empty()) {
+            units.push(Unit {
+                bytes: whole.freeze(),
+                part: None,
+                is_event: true,
+                is_whole: true,
             });
         }
         Ok(units)
     }
 
+    /// Whether events are told apart.
+    pub(super) fn has_events(&self) -> bool {
+        self.events.is_some()
+    }
+
     fn split(&mut self, bytes: Bytes) -> Vec<Unit> {
+        if let Some(whole) = &mut self.whole {
+            whole.extend_from_slice(&bytes);
+            if whole.len() <= MAX_EVENT {
+                return Vec::new();
+            }
+            let bytes = self.whole.take().unwrap_or_default().freeze();
+            return vec![Unit {
+                bytes,
+                part: None,
+                is_event: true,
+                is_whole: false,
+            }];
+        }
         match &mut self.events {
             Some(splitter) => splitter
                 .push(&bytes)
@@ -92,6 +136,7 @@ impl Units {
                     Unit {
                         part,
                         is_event: part.is_some_and(|part| part != Part::KeepAlive),
+                        is_whole: false,
                         bytes: frame.bytes,
                     }
                 })
@@ -101,6 +146,7 @@ impl Units {
                 bytes,
                 part: None,
                 is_event: true,
+                is_whole: false,
             }],
         }
     }
