@@ -45,16 +45,26 @@ fn read<'a>(dialect: Dialect, name: Option<&str>, data: &'a str) -> Meaning<'a> 
 }
 
 /// What was found in an event, piece by piece.
-#[derive(Default)]
 struct Found<'a> {
     text: Option<Cow<'a, str>>,
-    has_call: bool,
-    has_finish: bool,
-    has_usage: bool,
-    has_start: bool,
+    part: Part,
 }
 
 impl<'a> Found<'a> {
+    fn new() -> Self {
+        Self {
+            text: None,
+            part: Part::Other,
+        }
+    }
+
+    /// Keeps the part of the two that counts.
+    fn mark(&mut self, part: Part) {
+        if rank(part) > rank(self.part) {
+            self.part = part;
+        }
+    }
+
     /// Adds the text of a string; anything else and the empty string add none.
     fn add(&mut self, value: Option<Scanned<'a>>) {
         if let Some(text) = value.and_then(Scanned::text) {
@@ -66,6 +76,7 @@ impl<'a> Found<'a> {
         if text.is_empty() {
             return;
         }
+        self.mark(Part::Content);
         match &mut self.text {
             Some(have) => have.to_mut().push_str(&text),
             None => self.text = Some(text),
@@ -73,35 +84,36 @@ impl<'a> Found<'a> {
     }
 
     fn meaning(self) -> Meaning<'a> {
-        let part = if self.has_call {
-            Part::ToolCall
-        } else if self.has_finish {
-            Part::Finish
-        } else if self.text.is_some() {
-            Part::Content
-        } else if self.has_usage {
-            Part::Usage
-        } else if self.has_start {
-            Part::Start
-        } else {
-            Part::Other
-        };
         Meaning {
-            part,
+            part: self.part,
             text: self.text,
         }
     }
 }
 
+/// Which of the parts that one event plays counts: the highest.
+fn rank(part: Part) -> u8 {
+    match part {
+        Part::Error => 7,
+        Part::Terminator => 6,
+        Part::ToolCall => 5,
+        Part::Finish => 4,
+        Part::Content => 3,
+        Part::Usage => 2,
+        Part::Start => 1,
+        Part::KeepAlive | Part::Other => 0,
+    }
+}
+
 /// An event of chat completions or completions, which have `choices`, or of responses, which have a `type`.
 fn openai<'a>(name: Option<&str>, root: Scanned<'a>) -> Meaning<'a> {
-    let (mut kind, mut choices, mut delta, mut found) = (None, None, None, Found::default());
+    let (mut kind, mut choices, mut delta, mut found) = (None, None, None, Found::new());
     for (name, value) in root.members() {
         match name.plain() {
             "choices" => choices = Some(value),
             "type" => kind = value.text(),
             "delta" => delta = Some(value),
-            "usage" => found.has_usage = value.is_something(),
+            "usage" if value.is_something() => found.mark(Part::Usage),
             "error" if value.is_something() => return just(Part::Error),
             _ => {}
         }
@@ -123,7 +135,7 @@ fn add_choice<'a>(choice: Scanned<'a>, found: &mut Found<'a>) {
         match name.plain() {
             "delta" | "message" => add_delta(value, found),
             "text" => found.add(Some(value)),
-            "finish_reason" => found.has_finish |= value.is_something(),
+            "finish_reason" if value.is_something() => found.mark(Part::Finish),
             _ => {}
         }
     }
@@ -148,17 +160,17 @@ fn add_delta<'a>(delta: Scanned<'a>, found: &mut Found<'a>) {
             }
             "tool_calls" => {
                 for call in value.items() {
-                    found.has_call = true;
+                    found.mark(Part::ToolCall);
                     let function = call.get("function");
                     found.add(function.and_then(|function| function.get("arguments")));
                     found.add(call.get("custom").and_then(|custom| custom.get("input")));
                 }
             }
             "function_call" if value.is_something() => {
-                found.has_call = true;
+                found.mark(Part::ToolCall);
                 found.add(value.get("arguments"));
             }
-            "role" => found.has_start = true,
+            "role" => found.mark(Part::Start),
             _ => {}
         }
     }
@@ -172,43 +184,49 @@ fn response<'a>(kind: &str, root: Scanned<'a>, delta: Option<Scanned<'a>>) -> Me
             _ => Part::Other,
         });
     };
-    let mut found = Found::default();
+    let mut found = Found::new();
     match kind {
-        "created" | "in_progress" | "queued" => found.has_start = true,
+        "created" | "in_progress" | "queued" => found.mark(Part::Start),
         "completed" | "incomplete" | "cancelled" => return just(Part::Terminator),
         "failed" => return just(Part::Error),
         "output_item.added" => {
             let item = root.get("item").and_then(|item| item.get("type")?.text());
-            found.has_call = item.is_some_and(|item| item.ends_with("_call"));
-            found.has_start = true;
+            if item.is_some_and(|item| item.ends_with("_call")) {
+                found.mark(Part::ToolCall);
+            }
+            found.mark(Part::Start);
         }
         "function_call_arguments.delta"
         | "custom_tool_call_input.delta"
         | "mcp_call_arguments.delta"
         | "code_interpreter_call_code.delta" => {
-            found.has_call = true;
+            found.mark(Part::ToolCall);
             found.add(delta);
         }
         // What it adds is sound, which no text can stand for.
         "audio.delta" => return just(Part::Content),
-        _ if kind.ends_with(".delta") => found.add(delta),
-        _ if kind.ends_with(".done") => found.has_finish = true,
-        _ if kind.ends_with(".added") => found.has_start = true,
-        _ => {}
+        _ => match kind.rsplit('.').next() {
+            Some("delta") => found.add(delta),
+            Some("done") => found.mark(Part::Finish),
+            Some("added") => found.mark(Part::Start),
+            Some(_) | None => {}
+        },
     }
     found.meaning()
 }
 
 fn anthropic<'a>(name: Option<&str>, root: Scanned<'a>) -> Meaning<'a> {
     let kind = root.get("type").and_then(Scanned::text);
-    let mut found = Found::default();
+    let mut found = Found::new();
     match kind.as_deref().or(name).unwrap_or_default() {
-        "message_start" => found.has_start = true,
+        "message_start" => found.mark(Part::Start),
         "content_block_start" => {
             let block = root.get("content_block");
             let kind = block.and_then(|block| block.get("type")?.text());
-            found.has_call = kind.is_some_and(|kind| kind.ends_with("tool_use"));
-            found.has_start = true;
+            if kind.is_some_and(|kind| kind.ends_with("tool_use")) {
+                found.mark(Part::ToolCall);
+            }
+            found.mark(Part::Start);
             found.add(block.and_then(|block| block.get("text").or_else(|| block.get("thinking"))));
         }
         "content_block_delta" => {
@@ -217,14 +235,14 @@ fn anthropic<'a>(name: Option<&str>, root: Scanned<'a>) -> Meaning<'a> {
                 match name.plain() {
                     "text" | "thinking" => found.add(Some(value)),
                     "partial_json" => {
-                        found.has_call = true;
+                        found.mark(Part::ToolCall);
                         found.add(Some(value));
                     }
                     _ => {}
                 }
             }
         }
-        "content_block_stop" | "message_delta" => found.has_finish = true,
+        "content_block_stop" | "message_delta" => found.mark(Part::Finish),
         "message_stop" => return just(Part::Terminator),
         "ping" => return just(Part::KeepAlive),
         "error" => return just(Part::Error),
@@ -234,7 +252,7 @@ fn anthropic<'a>(name: Option<&str>, root: Scanned<'a>) -> Meaning<'a> {
 }
 
 fn gemini(root: Scanned<'_>) -> Meaning<'_> {
-    let mut found = Found::default();
+    let mut found = Found::new();
     for (name, value) in root.members() {
         match name.plain() {
             "error" if value.is_something() => return just(Part::Error),
@@ -243,9 +261,9 @@ fn gemini(root: Scanned<'_>) -> Meaning<'_> {
                     add_candidate(candidate, &mut found);
                 }
             }
-            "usageMetadata" => found.has_usage = true,
+            "usageMetadata" => found.mark(Part::Usage),
             // The request itself was refused: that is why the answer is over.
-            "promptFeedback" => found.has_finish |= value.get("blockReason").is_some(),
+            "promptFeedback" if value.get("blockReason").is_some() => found.mark(Part::Finish),
             _ => {}
         }
     }
@@ -261,16 +279,16 @@ fn add_candidate<'a>(candidate: Scanned<'a>, found: &mut Found<'a>) {
                     match name.plain() {
                         "text" => found.add(Some(value)),
                         "functionCall" => {
-                            found.has_call = true;
+                            found.mark(Part::ToolCall);
                             let arguments = value.get("args").map(Scanned::raw);
                             found.add_text(arguments.unwrap_or_default().into());
                         }
                         _ => {}
                     }
                 }
-                found.has_start = true;
+                found.mark(Part::Start);
             }
-            "finishReason" => found.has_finish |= value.is_something(),
+            "finishReason" if value.is_something() => found.mark(Part::Finish),
             _ => {}
         }
     }
