@@ -124,7 +124,7 @@ fn an_encoded_body_is_shown_decoded_and_encoded_again() {
     let text = file(&stage);
     assert!(text.contains("\"answer\": \"forty-two\""), "{text}");
     assert!(
-        text.contains("\"method\": \"gzip\", \"level\": 6"),
+        text.contains("\"method\": \"gzip\", \"by\": \"zlib"),
         "{text}"
     );
     assert_eq!(sides(&stage), 0, "nothing else is kept");
