@@ -15,8 +15,9 @@ mod decode;
 mod encode;
 mod recipe;
 mod search;
+mod zlib;
 
 pub use decode::{Decoder, EncodingError, decode};
 pub use encode::{Encoder, Packed};
-pub use recipe::{Flush, Frame, Method, Recipe};
+pub use recipe::{Flush, Frame, Maker, Method, Recipe};
 pub use search::{Sample, search};

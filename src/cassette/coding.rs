@@ -97,8 +97,16 @@ impl Coding<'_> {
             chunks,
             is_clean,
             flaw,
-            ..
+            is_beyond_limit,
         } = unpacked;
+        if is_beyond_limit {
+            // Nobody knows what is in it, so neither its bytes nor what they stand for are kept.
+            return Settled {
+                encoded: flaw.map(|why| Encoded::named(self.name, Some(Flaw::Undecoded(why)))),
+                body: Some(came(&[])),
+                ..Settled::plain(head)
+            };
+        }
         // Chunks of which nothing is left are not shown.
         let items = self.items.iter().filter(|item| !item.body.is_empty());
         let items: Vec<Item> = items.cloned().collect();

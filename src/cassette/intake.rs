@@ -207,6 +207,7 @@ impl Intake {
         };
         let settled = self.settle(coded, head, ending, hunches);
         let (side, chunks) = match settled.body {
+            Some(wire) if wire.bytes.is_empty() => (None, Some(Vec::new())),
             Some(wire) => {
                 let side = self.write_side(&wire.bytes)?;
                 (Some(side), Some(wire.chunks))

@@ -10,7 +10,8 @@ use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use zstd::stream::raw::{CParameter, InBuffer, Operation as _, OutBuffer};
 
 use super::decode::EncodingError;
-use super::recipe::{Flush, Frame, Method, Recipe, methods};
+use super::recipe::{Flush, Frame, Maker, Method, Recipe, methods};
+use super::zlib::Zlib;
 
 /// Encodes a body that comes in pieces.
 pub struct Encoder {
@@ -230,9 +231,11 @@ enum Kind {
 impl Stage {
     fn new(method: &Method, size: usize) -> Result<Self, EncodingError> {
         let kind = match method {
-            Method::Deflate { frame, level } => {
-                Kind::Deflate(Box::new(Deflate::new(frame, *level)))
-            }
+            Method::Deflate {
+                frame,
+                maker,
+                level,
+            } => Kind::Deflate(Box::new(Deflate::new(frame, *maker, *level))),
             Method::Brotli { quality, window } => {
                 let params = BrotliEncoderParams {
                     quality: i32::from(*quality),
@@ -287,17 +290,30 @@ impl Stage {
 struct Deflate {
     frame: Frame,
     has_begun: bool,
-    encoder: Compress,
+    encoder: Raw,
     crc: Crc,
     adler: Adler,
 }
 
+/// A deflate stream without a frame.
+enum Raw {
+    Zlib(Box<Zlib>),
+    ZlibNg(Compress),
+}
+
 impl Deflate {
-    fn new(frame: &Frame, level: u8) -> Self {
+    fn new(frame: &Frame, maker: Maker, level: u8) -> Self {
         Self {
             frame: frame.clone(),
             has_begun: false,
-            encoder: Compress::new(Compression::new(u32::from(level)), false),
+            encoder: match maker {
+                Maker::Zlib { window, memory } => {
+                    Raw::Zlib(Box::new(Zlib::new(level, window, memory)))
+                }
+                Maker::ZlibNg => {
+                    Raw::ZlibNg(Compress::new(Compression::new(u32::from(level)), false))
+                }
+            },
             crc: Crc::new(),
             adler: Adler::default(),
         }
@@ -310,17 +326,28 @@ impl Deflate {
             Frame::Zlib(_) => self.adler.update(bytes),
             Frame::Raw => {}
         }
-        let flush = match flush {
-            Flush::None => FlushCompress::None,
-            Flush::Sync => FlushCompress::Sync,
-            Flush::Full => FlushCompress::Full,
-        };
-        self.step(bytes, flush, out)
+        match &mut self.encoder {
+            Raw::Zlib(zlib) => {
+                zlib.run(bytes, flush, out);
+                Ok(())
+            }
+            Raw::ZlibNg(encoder) => {
+                let flush = match flush {
+                    Flush::None => FlushCompress::None,
+                    Flush::Sync => FlushCompress::Sync,
+                    Flush::Full => FlushCompress::Full,
+                };
+                zlib_ng(encoder, bytes, flush, out)
+            }
+        }
     }
 
     fn finish(mut self, out: &mut Vec<u8>) -> Result<(), EncodingError> {
         self.begin(out);
-        self.step(b"", FlushCompress::Finish, out)?;
+        match &mut self.encoder {
+            Raw::Zlib(zlib) => zlib.finish(out),
+            Raw::ZlibNg(encoder) => zlib_ng(encoder, b"", FlushCompress::Finish, out)?,
+        }
         match self.frame {
             Frame::Gzip(_) => {
                 out.extend(self.crc.sum().to_le_bytes());
@@ -341,32 +368,29 @@ impl Deflate {
             }
         }
     }
+}
 
-    fn step(
-        &mut self,
-        bytes: &[u8],
-        flush: FlushCompress,
-        out: &mut Vec<u8>,
-    ) -> Result<(), EncodingError> {
-        let mut rest = bytes;
-        if rest.is_empty() && flush == FlushCompress::None {
+fn zlib_ng(
+    encoder: &mut Compress,
+    bytes: &[u8],
+    flush: FlushCompress,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodingError> {
+    let mut rest = bytes;
+    if rest.is_empty() && flush == FlushCompress::None {
+        return Ok(());
+    }
+    loop {
+        out.reserve(ROOM);
+        let (room, before) = (out.capacity() - out.len(), encoder.total_in());
+        let written = out.len();
+        let status = encoder.compress_vec(rest, out, flush).map_err(impossible)?;
+        let read = usize::try_from(encoder.total_in() - before).unwrap_or(rest.len());
+        rest = rest.get(read..).unwrap_or_default();
+        let is_full = out.len() - written == room;
+        // Room that is left over says that nothing more waits inside.
+        if status == Status::StreamEnd || (rest.is_empty() && !is_full) {
             return Ok(());
-        }
-        loop {
-            out.reserve(ROOM);
-            let (room, before) = (out.capacity() - out.len(), self.encoder.total_in());
-            let written = out.len();
-            let status = self
-                .encoder
-                .compress_vec(rest, out, flush)
-                .map_err(impossible)?;
-            let read = usize::try_from(self.encoder.total_in() - before).unwrap_or(rest.len());
-            rest = rest.get(read..).unwrap_or_default();
-            let is_full = out.len() - written == room;
-            // Room that is left over says that nothing more waits inside.
-            if status == Status::StreamEnd || (rest.is_empty() && !is_full) {
-                return Ok(());
-            }
         }
     }
 }

@@ -22,7 +22,9 @@ pub enum Method {
     Deflate {
         /// What stands around it.
         frame: Frame,
-        /// 0 to 9.
+        /// By whom: the same level gives other bytes.
+        maker: Maker,
+        /// 1 to 9.
         level: u8,
     },
     /// RFC 7932.
@@ -41,6 +43,20 @@ pub enum Method {
         /// Whether a checksum follows.
         has_checksum: bool,
     },
+}
+
+/// A library that makes deflate streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// zlib, with which most servers encode.
+    Zlib {
+        /// 9 to 15, the logarithm of the window's size.
+        window: u8,
+        /// 1 to 9, how much memory it takes.
+        memory: u8,
+    },
+    /// zlib-ng.
+    ZlibNg,
 }
 
 /// What stands around a deflate stream.
@@ -72,10 +88,12 @@ impl Method {
         Some(match name {
             "gzip" | "x-gzip" => Self::Deflate {
                 frame: Frame::Gzip(Bytes::from_static(&GZIP_HEADER)),
+                maker: Maker::ZlibNg,
                 level: MIDDLE_LEVEL,
             },
             "deflate" => Self::Deflate {
                 frame: Frame::Zlib(ZLIB_HEADER),
+                maker: Maker::ZlibNg,
                 level: MIDDLE_LEVEL,
             },
             "br" => Self::Brotli {
@@ -106,12 +124,22 @@ impl Method {
     /// Whether its parameters are in the ranges that encoders take.
     pub fn is_possible(&self) -> bool {
         match self {
-            Self::Deflate { frame, level } => {
+            Self::Deflate {
+                frame,
+                maker,
+                level,
+            } => {
+                let is_made = match maker {
+                    Maker::Zlib { window, memory } => {
+                        (9..=15).contains(window) && (1..=9).contains(memory)
+                    }
+                    Maker::ZlibNg => true,
+                };
                 let is_framed = match frame {
                     Frame::Gzip(header) => gzip_header(header) == Some(header.len()),
                     Frame::Zlib(_) | Frame::Raw => true,
                 };
-                *level <= 9 && is_framed
+                (1..=9).contains(level) && is_made && is_framed
             }
             Self::Brotli { quality, window } => *quality <= 11 && (10..=24).contains(window),
             Self::Zstd { level, .. } => (1..=19).contains(level),

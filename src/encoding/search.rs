@@ -1,7 +1,7 @@
 //! Finds out how a body was encoded, by trying: bounded in work, and told by the bytes where they tell.
 
 use super::encode::gives;
-use super::recipe::{Flush, Frame, Method, Recipe, gzip_header, names};
+use super::recipe::{Flush, Frame, Maker, Method, Recipe, gzip_header, names};
 
 /// A body before and after it was encoded.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub struct Sample<'a, P> {
 
 /// The recipe that makes exactly these bytes of these pieces; `first` is tried before all others. `None` where there is
 /// none, or where finding it costs more than it's worth: bodies above 1 MiB, decoded or not, and after the work of encoding
-/// 8 MiB at a middling level.
+/// 4 MiB at a middling level.
 pub fn search<P: AsRef<[u8]>>(sample: &Sample<'_, P>, first: Option<&Recipe>) -> Option<Recipe> {
     let size: usize = sample.pieces.iter().map(|piece| piece.as_ref().len()).sum();
     if size > MAX_SIZE || sample.wire.len() > MAX_SIZE {
@@ -77,13 +77,16 @@ fn candidates<P: AsRef<[u8]>>(name: &str, sample: &Sample<'_, P>, size: usize) -
     let wire = sample.wire;
     let methods: Vec<Method> = match name {
         "gzip" | "x-gzip" | "deflate" => frame_of(name, wire).map_or_else(Vec::new, |frame| {
-            let levels = LEVELS.into_iter();
-            levels
-                .map(|level| Method::Deflate {
+            let levels = levels(&frame);
+            let with = |maker| {
+                let frame = frame.clone();
+                levels.iter().map(move |level| Method::Deflate {
                     frame: frame.clone(),
-                    level,
+                    maker,
+                    level: *level,
                 })
-                .collect()
+            };
+            makers(size).into_iter().flat_map(with).collect()
         }),
         "br" => brotli_window(wire).map_or_else(Vec::new, |window| {
             let slow = size <= SLOW_SIZE;
@@ -116,6 +119,45 @@ fn candidates<P: AsRef<[u8]>>(name: &str, sample: &Sample<'_, P>, size: usize) -
         })
     };
     methods.into_iter().flat_map(with).collect()
+}
+
+/// Levels of deflate, those first that the frame speaks of.
+fn levels(frame: &Frame) -> Vec<u8> {
+    let likely: &[u8] = match frame {
+        // XFL: 2 is written for the highest level, 4 for the lowest, and 0 by those who don't care too.
+        Frame::Gzip(header) => match header.get(8) {
+            Some(2) => &[9],
+            Some(4) => &[1],
+            Some(_) | None => &[],
+        },
+        // FLEVEL
+        Frame::Zlib([_, flags]) => match flags >> 6 {
+            0 => &[1],
+            1 => &[5, 4, 3, 2],
+            2 => &[6],
+            _ => &[9, 7, 8],
+        },
+        Frame::Raw => &[],
+    };
+    let rest = LEVELS.iter().filter(|level| !likely.contains(level));
+    likely.iter().chain(rest).copied().collect()
+}
+
+/// Who may have made a deflate stream of a body of so many bytes: zlib with its defaults, zlib as nginx sets it, or zlib-ng.
+fn makers(size: usize) -> Vec<Maker> {
+    let (mut window, mut memory) = (15_u8, 8_u8);
+    let mut makers = vec![Maker::Zlib { window, memory }];
+    // nginx takes a window that fits the length, and less memory by as much (`ngx_http_gzip_filter_memory`).
+    while window > 9 && size < (1 << (window - 1)) - 262 {
+        window -= 1;
+        memory = memory.saturating_sub(1).max(1);
+    }
+    let fitting = Maker::Zlib { window, memory };
+    if !makers.contains(&fitting) {
+        makers.push(fitting);
+    }
+    makers.push(Maker::ZlibNg);
+    makers
 }
 
 /// Whether pieces were flushed: told by the empty block that deflate ends them with, and otherwise tried.
@@ -173,12 +215,16 @@ fn zstd_flags(wire: &[u8]) -> Option<(bool, bool)> {
 /// What encoding a byte costs, in about the time that deflate takes for it at a middling level.
 fn cost(method: &Method) -> usize {
     match method {
-        Method::Deflate { .. } => 1,
+        Method::Deflate { maker, level, .. } => match (maker, level) {
+            (Maker::ZlibNg, _) => 1,
+            (Maker::Zlib { .. }, ..=6) => 2,
+            (Maker::Zlib { .. }, 7..) => 4,
+        },
         Method::Brotli { quality, .. } => match quality {
-            0..=4 => 1,
-            5..=7 => 2,
-            8..=9 => 4,
-            10..=u8::MAX => 50,
+            0..=4 => 2,
+            5..=7 => 4,
+            8..=9 => 8,
+            10..=u8::MAX => 100,
         },
         Method::Zstd { level, .. } => match level {
             0..=9 => 1,
@@ -191,8 +237,8 @@ fn cost(method: &Method) -> usize {
 /// 1 MiB, which is as much as a recording holds in its file.
 const MAX_SIZE: usize = 1024 * 1024;
 
-/// 8 MiB at a middling level: a tenth of a second.
-const MAX_WORK: usize = 8 * 1024 * 1024;
+/// 4 MiB at a middling level of zlib-ng.
+const MAX_WORK: usize = 4 * 1024 * 1024;
 
 /// What it costs to begin, in bytes at a middling level.
 const START: usize = 2 * 1024;

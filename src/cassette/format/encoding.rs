@@ -12,7 +12,7 @@ use crate::cassette::format::place::{Place, Wrong};
 use crate::cassette::format::read::{is_plain, micros, octets as bytes};
 use crate::cassette::format::write::{micros as in_micros, octets};
 use crate::cassette::recording::{BODIES, SideFile};
-use crate::encoding::{Flush, Frame, Method, Recipe};
+use crate::encoding::{Flush, Frame, Maker, Method, Recipe};
 
 /// It as members.
 pub(crate) fn encoded_value(encoded: &Encoded) -> Map<String, Value> {
@@ -58,11 +58,11 @@ fn chunk_value(chunk: &WireChunk) -> Value {
 
 fn recipe_value(recipe: &Recipe) -> Value {
     let mut value = match &recipe.method {
-        Method::Deflate { frame, level } => match frame {
-            Frame::Gzip(head) => json!({ "method": "gzip", "level": level, "head": octets(head) }),
-            Frame::Zlib(head) => json!({ "method": "zlib", "level": level, "head": octets(head) }),
-            Frame::Raw => json!({ "method": "deflate", "level": level }),
-        },
+        Method::Deflate {
+            frame,
+            maker,
+            level,
+        } => deflate_value(frame, *maker, *level),
         Method::Brotli { quality, window } => {
             json!({ "method": "br", "quality": quality, "window": window })
         }
@@ -70,9 +70,9 @@ fn recipe_value(recipe: &Recipe) -> Value {
             level,
             has_size,
             has_checksum,
-        } => {
-            json!({ "method": "zstd", "level": level, "size": has_size, "checksum": has_checksum })
-        }
+        } => json!({
+            "method": "zstd", "level": level, "size": has_size, "checksum": has_checksum
+        }),
     };
     let flush = match recipe.flush {
         Flush::None => None,
@@ -83,6 +83,33 @@ fn recipe_value(recipe: &Recipe) -> Value {
         members.insert("flush".to_owned(), json!(flush));
     }
     value
+}
+
+fn deflate_value(frame: &Frame, maker: Maker, level: u8) -> Value {
+    let mut members = Map::new();
+    let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
+    let (method, head) = match frame {
+        Frame::Gzip(head) => ("gzip", Some(octets(head))),
+        Frame::Zlib(head) => ("zlib", Some(octets(head))),
+        Frame::Raw => ("deflate", None),
+    };
+    add("method", json!(method));
+    match maker {
+        Maker::Zlib { window, memory } => {
+            add("by", json!("zlib"));
+            add("level", json!(level));
+            add("window", json!(window));
+            add("memory", json!(memory));
+        }
+        Maker::ZlibNg => {
+            add("by", json!("zlib-ng"));
+            add("level", json!(level));
+        }
+    }
+    if let Some(head) = head {
+        add("head", head);
+    }
+    Value::Object(members)
 }
 
 /// Reads it from a line of the journal. `None` where it is something else.
@@ -190,9 +217,18 @@ fn recipe(place: &Place<'_>) -> Result<Recipe, Wrong> {
             }
         }
         "gzip" | "zlib" | "deflate" => {
-            place.allow(&["method", "level", "head", "flush"])?;
+            place.allow(&["method", "by", "level", "window", "memory", "head", "flush"])?;
+            let by = place.need("by")?;
             Method::Deflate {
-                level: small("level", 0, 9)?,
+                level: small("level", 1, 9)?,
+                maker: match by.text()? {
+                    "zlib" => Maker::Zlib {
+                        window: small("window", 9, 15)?,
+                        memory: small("memory", 1, 9)?,
+                    },
+                    "zlib-ng" => Maker::ZlibNg,
+                    _ => return Err(by.expected("zlib or zlib-ng")),
+                },
                 frame: frame(word.text()?, place)?,
             }
         }

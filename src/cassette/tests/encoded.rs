@@ -124,7 +124,7 @@ fn an_encoded_body_is_shown_decoded_and_encoded_again() {
     let text = file(&stage);
     assert!(text.contains("\"answer\": \"forty-two\""), "{text}");
     assert!(
-        text.contains("\"method\": \"gzip\", \"level\": 6"),
+        text.contains("\"method\": \"gzip\", \"by\": \"zlib"),
         "{text}"
     );
     assert_eq!(sides(&stage), 0, "nothing else is kept");
@@ -363,6 +363,13 @@ fn a_bomb_ends_its_own_recording_only() {
     let entry = entries.iter().find(|entry| entry.path == "/bomb").unwrap();
     assert_eq!((entry.ending, entry.replayable), (Ending::Limit, false));
     assert!(stage.cassette.health().is_none());
+    assert_eq!(sides(&stage), 0, "what it stands for is not kept");
+    let recording = stage.cassette.named(&entry.name).unwrap();
+    let why = recording.encoded.as_ref().unwrap().flaw.clone();
+    assert!(
+        matches!(&why, Some(Flaw::Undecoded(why)) if why.starts_with("the decoded body is larger than")),
+        "{why:?}"
+    );
 }
 
 fn events() -> Vec<Vec<u8>> {

@@ -2,26 +2,53 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{Encoder, gives};
-use crate::encoding::{Decoder, Flush, Frame, Method, Recipe, decode};
+use crate::encoding::{Decoder, Flush, Frame, Maker, Method, Recipe, decode};
 
 pub(in crate::encoding) fn any_method() -> impl Strategy<Value = (&'static str, Method)> {
     let header = prop_oneof![
         Just(&b"\x1f\x8b\x08\x00\x01\x02\x03\x04\x02\x03"[..]),
         Just(&b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xffname.txt\x00"[..]),
     ];
+    let maker = prop_oneof![
+        Just(Maker::ZlibNg),
+        Just(Maker::Zlib {
+            window: 15,
+            memory: 8
+        }),
+        (9..=15_u8, 1..=9_u8).prop_map(|(window, memory)| Maker::Zlib { window, memory }),
+    ];
+    let of = |name, frame: Option<Frame>| {
+        (1..=9_u8, maker.clone()).prop_map(move |(level, maker)| {
+            let frame = frame.clone().unwrap_or(Frame::Raw);
+            (
+                name,
+                Method::Deflate {
+                    frame,
+                    maker,
+                    level,
+                },
+            )
+        })
+    };
     prop_oneof![
-        (1..=9_u8, header).prop_map(|(level, header)| {
-            let frame = Frame::Gzip(Bytes::from_static(header));
-            ("gzip", Method::Deflate { frame, level })
-        }),
-        (1..=9_u8).prop_map(|level| {
-            let frame = Frame::Zlib([0x78, 0xda]);
-            ("deflate", Method::Deflate { frame, level })
-        }),
-        (1..=9_u8).prop_map(|level| {
-            let frame = Frame::Raw;
-            ("deflate", Method::Deflate { frame, level })
-        }),
+        header
+            .prop_flat_map({
+                let maker = maker.clone();
+                move |header| (1..=9_u8, maker.clone(), Just(header))
+            })
+            .prop_map(|(level, maker, header)| {
+                let frame = Frame::Gzip(Bytes::from_static(header));
+                (
+                    "gzip",
+                    Method::Deflate {
+                        frame,
+                        maker,
+                        level,
+                    },
+                )
+            }),
+        of("deflate", Some(Frame::Zlib([0x78, 0xda]))),
+        of("deflate", None),
         (0..=9_u8, 10..=22_u8)
             .prop_map(|(quality, window)| ("br", Method::Brotli { quality, window })),
         (1..=9_u8, any::<bool>(), any::<bool>()).prop_map(|(level, has_size, has_checksum)| {
@@ -39,7 +66,7 @@ pub(in crate::encoding) fn any_pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let piece = prop_oneof![
         proptest::collection::vec(any::<u8>(), 1..200),
         "(data: \\{\"[a-z ]{1,20}\":[0-9]{1,4}\\}\n\n){1,4}".prop_map(String::into_bytes),
-        (any::<u8>(), 1..50_000_usize).prop_map(|(byte, count)| vec![byte; count]),
+        (any::<u8>(), 1..20_000_usize).prop_map(|(byte, count)| vec![byte; count]),
     ];
     proptest::collection::vec(piece, 0..6)
 }
