@@ -23,6 +23,7 @@ pub mod lru;
 
 pub mod client;
 pub mod frames;
+pub mod tokens;
 
 pub mod dialect;
 

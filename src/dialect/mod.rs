@@ -79,11 +79,44 @@ impl Dialect {
 
     /// What an event of one of its streams is about.
     pub fn meaning<'a>(self, event: &SseEvent<'a>) -> Meaning<'a> {
-        let part = if event.is_comment {
-            Part::KeepAlive
-        } else {
-            Part::Other
+        let meaning = |part, text| Meaning { part, text };
+        let Some(data) = event.data.as_deref() else {
+            let part = if event.is_comment {
+                Part::KeepAlive
+            } else {
+                Part::Other
+            };
+            return meaning(part, None);
         };
-        Meaning { part, text: None }
+        match self {
+            Self::OpenAi | Self::AzureOpenAi => openai_chat(data),
+            Self::Anthropic | Self::Gemini | Self::Plain => meaning(Part::Other, None),
+        }
+    }
+}
+
+fn openai_chat(data: &str) -> Meaning<'static> {
+    let meaning = |part, text| Meaning { part, text };
+    if data == "[DONE]" {
+        return meaning(Part::Terminator, None);
+    }
+    let Ok(event) = serde_json::from_str::<serde_json::Value>(data) else {
+        return meaning(Part::Other, None);
+    };
+    let choice = &event["choices"][0];
+    match choice["delta"]["content"].as_str() {
+        Some(text) if !text.is_empty() => {
+            return meaning(Part::Content, Some(Cow::Owned(text.to_owned())));
+        }
+        Some(_) | None => {}
+    }
+    if choice["finish_reason"].is_string() {
+        meaning(Part::Finish, None)
+    } else if event["usage"].is_object() {
+        meaning(Part::Usage, None)
+    } else if choice["delta"]["role"].is_string() {
+        meaning(Part::Start, None)
+    } else {
+        meaning(Part::Other, None)
     }
 }
