@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use crate::call::{BodyLength, Call, UpstreamError};
 use crate::cassette::{Begin, Recording, RecordingId};
 use crate::client::ClientId;
+use crate::dialect::Dialect;
+use crate::dice::{self, BodyHash, Draw, DrawKey, DrawParts};
 use crate::key::{Canonical, Key, KeyBody, OverLimit};
 use crate::message::{Headers, RequestHead};
 use crate::mode::{Mode, OnMiss, RecordPolicy};
@@ -18,7 +20,8 @@ use crate::pump::{self, Client, Left, Outcome, Tally, Upload};
 use crate::recorder::Recorder;
 use crate::refusal::Refused;
 use crate::sanitize::redact::Redactor;
-use crate::shape::pace::Pace;
+use crate::shape::pacer::Pacer;
+use crate::shape::schedule::Timing;
 use crate::source::{Replay, Source, Synth};
 use crate::state::State;
 use crate::synth;
@@ -170,7 +173,7 @@ impl<'a, C: Client> Served<'a, C> {
     /// Answers for ourselves. What is left of the request is not read.
     async fn refuse(&mut self, refused: Refused, upload: Upload) -> Report {
         let is_through = upload.is_through || self.tally.request_is_through;
-        let mut source = Source::Synth(Synth::new(refused.answer(), Pace::Instant));
+        let mut source = Source::Synth(Synth::new(refused.answer(), Pacer::instant()));
         let upload = Upload {
             read: None,
             is_through,
@@ -356,6 +359,25 @@ impl Exchange<'_> {
         }
     }
 
+    /// The pace of an answer that is known, with chances of its own if it has to draw.
+    fn pacer(&self, timing: &Timing, body: Option<&[u8]>) -> Pacer {
+        let head = &self.incoming.head;
+        let draw = if timing.draws() {
+            let key = DrawKey::of(&DrawParts {
+                method: &head.method,
+                path: &head.path,
+                query: head.query.as_deref(),
+                client: self.incoming.client.as_str(),
+                body: body.map(BodyHash::of),
+            });
+            let rule = format!("{}/pace", self.route.name);
+            dice::draw(self.plan.seed, &rule, &key, self.flow.state.attempt(key))
+        } else {
+            Draw::from_bits(0)
+        };
+        Pacer::new(timing, false, Dialect::of(head), draw.stream())
+    }
+
     async fn synthesize<C: Client>(
         self,
         served: &mut Served<'_, C>,
@@ -367,7 +389,8 @@ impl Exchange<'_> {
                 .await;
         };
         let answer = synth::answer(&self.incoming.head, &body);
-        let source = Source::Synth(Synth::new(answer, self.route.pace));
+        let pacer = self.pacer(&self.route.timing, Some(&body));
+        let source = Source::Synth(Synth::new(answer, pacer));
         served
             .pump(
                 source,
@@ -395,7 +418,15 @@ impl Exchange<'_> {
         match self.find(&key).await {
             Found::Recording(recording) => {
                 let name = recording.name.clone();
-                match Replay::new(recording, self.route.pace) {
+                let timing = match recording.play.speed {
+                    Some(own) => self.route.timing.faster(own),
+                    None => self.route.timing.clone(),
+                };
+                let body = match &collected {
+                    Collected::Whole(body) => Some(&body[..]),
+                    Collected::TooLarge(_) => None,
+                };
+                match Replay::new(recording, self.pacer(&timing, body)) {
                     Ok(replay) => {
                         if let Err(Left) = served.read_rest().await {
                             return served.left();

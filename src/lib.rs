@@ -9,6 +9,7 @@
 // Blank lines keep the formatter from sorting what stands in reading order.
 
 // Floor 1: words.
+pub mod dice;
 pub mod message;
 pub mod units;
 

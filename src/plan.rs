@@ -12,10 +12,14 @@ use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
 use crate::origin::Origin;
 use crate::route::{CompiledMatch, Rewrite, RouteError};
 use crate::sanitize::redact::{RedactError, RedactRules, RedactSettings};
-use crate::shape::pace::Pace;
+use crate::shape::pace::FittedError;
+use crate::shape::rechunk::RechunkSettings;
+use crate::shape::schedule::Timing;
 
 /// What an exchange goes by, from its start to its end.
 pub struct Plan {
+    /// Of all chance.
+    pub seed: u64,
     /// In file order; the first that matches is taken.
     pub routes: Vec<Route>,
     /// What is kept off the disk.
@@ -88,8 +92,10 @@ pub struct Route {
     pub over_limit: OverLimit,
     /// Whether our own headers are left out of answers.
     pub is_opaque: bool,
-    /// When recorded and made-up chunks are due.
-    pub pace: Pace,
+    /// When chunks are due.
+    pub timing: Timing,
+    /// Where writes to the client are cut.
+    pub rechunk: RechunkSettings,
 }
 
 /// Where a route's requests go.
@@ -113,6 +119,9 @@ pub enum PlanError {
     /// A header's value.
     #[error("route `{0}`: header `{1}`: {2}")]
     Header(String, String, #[source] HeaderValueError),
+    /// A route's pace.
+    #[error("route `{0}`: {1}")]
+    Pace(String, #[source] FittedError),
     /// The rules for secrets.
     #[error("`redact`: {0}")]
     Redact(#[source] RedactError),
@@ -132,6 +141,7 @@ impl Plan {
             .collect::<Result<_, _>>()?;
         let (limits, timeouts) = (&config.limits, &config.timeouts);
         Ok(Self {
+            seed: config.seed,
             routes,
             redact: Arc::new(
                 RedactRules::compile(&with_own_secrets(config)).map_err(PlanError::Redact)?,
@@ -202,6 +212,15 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether any route counts tokens by the tokenizer's vocabulary, which takes a moment to make.
+    pub fn counts_tokens(&self) -> bool {
+        self.routes
+            .iter()
+            .any(|route| route.rechunk == RechunkSettings::Token)
+    }
+}
+
 impl Route {
     /// What it does, in one line.
     pub fn summary(&self) -> String {
@@ -252,7 +271,11 @@ impl Route {
             body_limit: settings.key.body_limit.as_usize(),
             over_limit: settings.key.over_limit,
             is_opaque: settings.opaque,
-            pace: settings.pace,
+            timing: settings
+                .pace
+                .timing(&|file| std::fs::read_to_string(config.folder.join(file)))
+                .map_err(|error| PlanError::Pace(name.clone(), error))?,
+            rechunk: settings.rechunk.clone(),
             name,
         })
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::call::{Piece, Said, UpstreamError};
 use crate::cassette::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
 use crate::message::{Ending, ResponseHead};
-use crate::shape::pace::Pace;
+use crate::shape::pacer::Pacer;
 use crate::synth::Answer;
 use crate::upstream::Exchange;
 
@@ -55,19 +55,25 @@ pub enum What {
 /// A recording as it is played.
 pub struct Replay {
     recording: Arc<Recording>,
-    pace: Pace,
+    pacer: Pacer,
     position: Position,
     side: Option<(SideFile, File)>,
     /// Bytes of the current item that were handed out.
     taken: usize,
+    /// The next step: when a step is due depends on what it is.
+    ahead: Option<Paced>,
 }
 
 /// A made-up answer as it is played.
 pub struct Synth {
     answer: Answer,
-    pace: Pace,
+    pacer: Pacer,
     position: Position,
+    ahead: Option<Paced>,
 }
+
+/// What there is to do, and when, from the end of the request; `None` for at once.
+type Paced = (Option<Duration>, What);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
@@ -103,9 +109,10 @@ impl Source {
     pub fn is_ready(&self, request_end: Instant) -> bool {
         let due = match self {
             Self::Upstream(exchange) => return exchange.is_ready(),
-            Self::Replay(replay) => replay.pace.due(replay.at()),
-            Self::Synth(synth) => synth.pace.due(synth.at()),
+            Self::Replay(replay) => replay.ahead.as_ref(),
+            Self::Synth(synth) => synth.ahead.as_ref(),
         };
+        let due = due.and_then(|(due, _)| *due);
         due.is_none_or(|due| moment(request_end, due) <= Instant::now())
     }
 
@@ -131,7 +138,7 @@ impl Replay {
     ///
     /// # Errors
     /// If the recording has its body in a side file that can't be opened, or is not of a whole answer.
-    pub fn new(recording: Arc<Recording>, pace: Pace) -> io::Result<Self> {
+    pub fn new(recording: Arc<Recording>, pacer: Pacer) -> io::Result<Self> {
         if recording.head.status < 200 {
             let status = recording.head.status;
             return Err(io::Error::other(format!(
@@ -142,17 +149,16 @@ impl Replay {
             Some(side) => Some((side.clone(), side.open()?)),
             None => None,
         };
-        let pace = match (pace, recording.play.speed) {
-            (Pace::Recorded { speed }, Some(own)) => Pace::Recorded { speed: speed * own },
-            (pace, _) => pace,
-        };
-        Ok(Self {
+        let mut replay = Self {
             recording,
-            pace,
+            pacer,
             position: Position::Head,
             side,
             taken: 0,
-        })
+            ahead: None,
+        };
+        replay.ahead = Some(replay.look());
+        Ok(replay)
     }
 
     /// When the next step is due in the recording, from the end of the request.
@@ -168,7 +174,16 @@ impl Replay {
     }
 
     fn next(&mut self, request_end: Instant) -> Step {
-        let due = self.pace.due(self.at()).map(|due| moment(request_end, due));
+        let paced = match self.ahead.take() {
+            Some(paced) => paced,
+            None => self.look(),
+        };
+        self.ahead = Some(self.look());
+        step(request_end, paced)
+    }
+
+    fn look(&mut self) -> Paced {
+        let came = self.at();
         let what = match self.position {
             Position::Head => {
                 self.position = self.item_from(0);
@@ -177,7 +192,16 @@ impl Replay {
             Position::Item(index) => self.item(index),
             Position::Over => What::End(self.recording.ending),
         };
-        Step { due, what }
+        let body = match self.recording.items.as_slice() {
+            [
+                Item {
+                    body: ItemBody::Inline(body),
+                    ..
+                },
+            ] => Some(body.clone()),
+            _ => None,
+        };
+        (due(&mut self.pacer, came, &what, body.as_deref()), what)
     }
 
     /// The first item from this one on that goes to the client as a piece of the body.
@@ -231,12 +255,15 @@ impl Replay {
 
 impl Synth {
     /// From the beginning, in this pace.
-    pub fn new(answer: Answer, pace: Pace) -> Self {
-        Self {
+    pub fn new(answer: Answer, pacer: Pacer) -> Self {
+        let mut synth = Self {
             answer,
-            pace,
+            pacer,
             position: Position::Head,
-        }
+            ahead: None,
+        };
+        synth.ahead = Some(synth.look());
+        synth
     }
 
     fn at(&self) -> Duration {
@@ -250,7 +277,16 @@ impl Synth {
     }
 
     fn next(&mut self, request_end: Instant) -> Step {
-        let due = self.pace.due(self.at()).map(|due| moment(request_end, due));
+        let paced = match self.ahead.take() {
+            Some(paced) => paced,
+            None => self.look(),
+        };
+        self.ahead = Some(self.look());
+        step(request_end, paced)
+    }
+
+    fn look(&mut self) -> Paced {
+        let came = self.at();
         let what = match self.position {
             Position::Head => {
                 self.position = Position::Item(0);
@@ -267,7 +303,27 @@ impl Synth {
             }
             Position::Over => What::End(Ending::Complete),
         };
-        Step { due, what }
+        let body = match self.answer.chunks.as_slice() {
+            [(_, body)] => Some(body.clone()),
+            _ => None,
+        };
+        (due(&mut self.pacer, came, &what, body.as_deref()), what)
+    }
+}
+
+fn step(request_end: Instant, (due, what): Paced) -> Step {
+    Step {
+        due: due.map(|due| moment(request_end, due)),
+        what,
+    }
+}
+
+/// When a step of a known answer is due; `body` is its body where that is one piece.
+fn due(pacer: &mut Pacer, came: Duration, what: &What, body: Option<&[u8]>) -> Option<Duration> {
+    match what {
+        What::Head(head) => pacer.head(came, head, body),
+        What::Chunk(bytes, _) => pacer.chunk(came, bytes),
+        What::Interim(_) | What::End(_) | What::Failed(_) | What::Unreadable(_) => pacer.end(came),
     }
 }
 

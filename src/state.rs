@@ -8,6 +8,7 @@ use lru::LruCache;
 
 use crate::cassette::Cassette;
 use crate::client::ClientId;
+use crate::dice::DrawKey;
 use crate::key::Key;
 use crate::mode::Exhausted;
 use crate::plan::Plan;
@@ -17,6 +18,7 @@ pub struct State {
     plan: ArcSwap<Plan>,
     cassette: Option<Cassette>,
     positions: Mutex<LruCache<Place, usize>>,
+    attempts: Mutex<LruCache<DrawKey, u64>>,
 }
 
 /// Whose sequence it is.
@@ -29,6 +31,7 @@ impl State {
             plan: ArcSwap::from_pointee(plan),
             cassette,
             positions: Mutex::new(LruCache::new(POSITIONS_MAX)),
+            attempts: Mutex::new(LruCache::new(POSITIONS_MAX)),
         }
     }
 
@@ -40,6 +43,15 @@ impl State {
     /// The cassette that the routes share.
     pub fn cassette(&self) -> Option<&Cassette> {
         self.cassette.as_ref()
+    }
+
+    /// How often this key came before, and counts it.
+    pub fn attempt(&self, key: DrawKey) -> u64 {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = attempts.get_or_insert_mut(key, || 0);
+        let attempt = *count;
+        *count = count.saturating_add(1);
+        attempt
     }
 
     /// The position of the next answer in a sequence of `len`, and moves on. `None` if it is exhausted and exhausted
@@ -70,5 +82,5 @@ impl State {
     }
 }
 
-/// How many sequences have their position remembered; the least recently asked for begins again.
+/// How many sequences have their position remembered, and keys their attempts; the least recently asked for begins again.
 const POSITIONS_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("100,000 is not zero");

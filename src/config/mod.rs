@@ -34,6 +34,8 @@ mod suggest;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The seed of all chance: the same seed, configuration and requests draw the same. Default 0.
+    pub seed: u64,
     /// Where clients connect.
     pub listen: Listen,
     /// Where recordings are kept.
@@ -99,6 +101,7 @@ impl Default for Config {
     /// What is served without a file.
     fn default() -> Self {
         Self {
+            seed: 0,
             listen: Listen::default(),
             cassette: Cassette::default(),
             limits: Limits::default(),

@@ -10,6 +10,7 @@ use crate::key::KeySettings;
 use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
 use crate::route::{Rewrite, RouteMatch};
 use crate::shape::pace::Pace;
+use crate::shape::rechunk::RechunkSettings;
 
 /// Which requests are treated how.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -44,8 +45,10 @@ pub struct RouteSettings {
     pub add_prefix: Option<String>,
     /// Whether answers are without headers of `rehearsal`'s own.
     pub opaque: bool,
-    /// The pace at which recorded and made-up answers are sent.
+    /// The pace at which answers are sent.
     pub pace: Pace,
+    /// Where writes to the client are cut.
+    pub rechunk: RechunkSettings,
 }
 
 impl RouteSettings {
