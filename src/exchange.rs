@@ -13,17 +13,20 @@ use crate::board::{Board, Live};
 use crate::call::{BodyLength, Call, UpstreamError};
 use crate::cassette::{Begin, Recording};
 use crate::client::ClientId;
+use crate::dialect::Dialect;
+use crate::dice::{self, BodyHash, Draw, DrawKey, DrawParts};
 use crate::fault::bucket::Charge;
 use crate::fault::when::Protocol;
 use crate::key::{Canonical, Key, KeyBody, OverLimit};
 use crate::message::{Headers, RequestHead, ResponseHead};
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::{Plan, Route, Target};
-use crate::pump::{self, Client, Left, Outcome, Stages, Tally, Upload};
+use crate::pump::{self, Client, Left, Outcome, Shape, Stages, Tally, Upload};
 use crate::recorder::Recorder;
 use crate::refusal::Refused;
 use crate::sanitize::redact::Redactor;
-use crate::shape::pace::Pace;
+use crate::shape::pacer::Pacer;
+use crate::shape::schedule::Timing;
 use crate::source::{Replay, Source, Synth};
 use crate::state::State;
 use crate::synth;
@@ -215,7 +218,7 @@ impl<'a, C: Client> Served<'a, C> {
     /// Answers for ourselves. What is left of the request is not read.
     async fn refuse(&mut self, refused: Refused, upload: Upload) -> Report {
         let is_through = upload.is_through || self.tally.request_is_through;
-        let mut source = Source::Synth(Synth::new(refused.answer(), Pace::Instant));
+        let mut source = Source::Synth(Synth::new(refused.answer(), Pacer::instant()));
         let upload = Upload {
             read: None,
             is_through,
@@ -385,7 +388,7 @@ impl Exchange<'_> {
             read: None,
             is_through: true,
         };
-        let source = Source::Synth(Synth::new(nothing, Pace::Instant));
+        let source = Source::Synth(Synth::new(nothing, Pacer::instant()));
         served.pump(source, upload, "fault", None).await
     }
 
@@ -429,6 +432,10 @@ impl Exchange<'_> {
         is_recorded: bool,
     ) -> Report {
         let name = if is_recorded { "record" } else { "forward" };
+        let timing = &self.route.timing;
+        let body = upload.read.as_deref().filter(|_| upload.is_through);
+        let pacer = timing.draws().then(|| self.pacer(timing, body, true));
+        served.stages.shape = self.shape(pacer);
         // What a miss adds must not take away what was there: a sequence may only be exhausted.
         let policy = match self.route.mode {
             Mode::Replay => RecordPolicy::Append,
@@ -481,6 +488,30 @@ impl Exchange<'_> {
         }
     }
 
+    /// The shape of an answer; a live one is paced by it, others at their source.
+    fn shape(&self, pacer: Option<Pacer>) -> Option<Shape> {
+        Shape::new(&self.route.rechunk, Dialect::of(&self.incoming.head), pacer)
+    }
+
+    /// The pace of an answer that is known, with chances of its own if it has to draw.
+    fn pacer(&self, timing: &Timing, body: Option<&[u8]>, is_live: bool) -> Pacer {
+        let head = &self.incoming.head;
+        let draw = if timing.draws() {
+            let key = DrawKey::of(&DrawParts {
+                method: &head.method,
+                path: &head.path,
+                query: head.query.as_deref(),
+                client: self.incoming.client.as_str(),
+                body: body.map(BodyHash::of),
+            });
+            let rule = format!("{}/pace", self.route.name);
+            dice::draw(self.plan.seed, &rule, &key, self.flow.state.attempt(key))
+        } else {
+            Draw::from_bits(0)
+        };
+        Pacer::new(timing, is_live, Dialect::of(head), draw.stream())
+    }
+
     async fn synthesize<C: Client>(
         self,
         served: &mut Served<'_, C>,
@@ -492,7 +523,9 @@ impl Exchange<'_> {
                 .await;
         };
         let answer = synth::answer(&self.incoming.head, &body);
-        let source = Source::Synth(Synth::new(answer, self.route.pace));
+        let pacer = self.pacer(&self.route.timing, Some(&body), false);
+        let source = Source::Synth(Synth::new(answer, pacer));
+        served.stages.shape = self.shape(None);
         served
             .pump(
                 source,
@@ -520,8 +553,17 @@ impl Exchange<'_> {
         match self.find(&key).await {
             Found::Recording(recording) => {
                 let name = recording.name.clone();
-                match Replay::new(recording, self.route.pace) {
+                let timing = match recording.play.speed {
+                    Some(own) => self.route.timing.faster(own),
+                    None => self.route.timing.clone(),
+                };
+                let body = match &collected {
+                    Collected::Whole(body) => Some(&body[..]),
+                    Collected::TooLarge(_) => None,
+                };
+                match Replay::new(recording, self.pacer(&timing, body, false)) {
                     Ok(replay) => {
+                        served.stages.shape = self.shape(None);
                         if let Err(Left) = served.read_rest().await {
                             return served.left();
                         }

@@ -24,6 +24,7 @@ pub mod lru;
 
 pub mod client;
 pub mod frames;
+pub mod tokens;
 
 pub mod cue;
 pub mod dialect;

@@ -16,7 +16,9 @@ use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
 use crate::origin::Origin;
 use crate::route::{CompiledMatch, Rewrite, RouteError};
 use crate::sanitize::redact::{RedactError, RedactRules, RedactSettings};
-use crate::shape::pace::Pace;
+use crate::shape::pace::FittedError;
+use crate::shape::rechunk::RechunkSettings;
+use crate::shape::schedule::Timing;
 
 /// What an exchange goes by, from its start to its end.
 pub struct Plan {
@@ -100,8 +102,10 @@ pub struct Route {
     pub over_limit: OverLimit,
     /// Whether our own headers are left out of answers.
     pub is_opaque: bool,
-    /// When recorded and made-up chunks are due.
-    pub pace: Pace,
+    /// When chunks are due.
+    pub timing: Timing,
+    /// Where writes to the client are cut.
+    pub rechunk: RechunkSettings,
     /// What is done to its exchanges on purpose, in file order.
     pub faults: Vec<Rule>,
 }
@@ -130,6 +134,9 @@ pub enum PlanError {
     /// The TLS with an upstream.
     #[error("route `{0}`: `tls.{key}`: {1}", key = .1.key)]
     Link(String, #[source] LinkError),
+    /// A route's pace.
+    #[error("route `{0}`: {1}")]
+    Pace(String, #[source] FittedError),
     /// The rules for secrets.
     #[error("`redact`: {0}")]
     Redact(#[source] RedactError),
@@ -269,6 +276,15 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether any route counts tokens by the tokenizer's vocabulary, which takes a moment to make.
+    pub fn counts_tokens(&self) -> bool {
+        self.routes
+            .iter()
+            .any(|route| route.rechunk == RechunkSettings::Token)
+    }
+}
+
 impl Route {
     /// What it does, in one line.
     pub fn summary(&self) -> String {
@@ -322,7 +338,11 @@ impl Route {
             body_limit: settings.key.body_limit.as_usize(),
             over_limit: settings.key.over_limit,
             is_opaque: settings.opaque,
-            pace: settings.pace,
+            timing: settings
+                .pace
+                .timing(&|file| std::fs::read_to_string(config.folder.join(file)))
+                .map_err(|error| PlanError::Pace(name.clone(), error))?,
+            rechunk: settings.rechunk.clone(),
             faults: Rule::compile(&name, &settings.faults)
                 .map_err(|problems| PlanError::Fault(name.clone(), Box::new(first(problems))))?,
             name,

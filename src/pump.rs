@@ -17,7 +17,7 @@ use crate::message::{Ending, Headers, ResponseHead};
 use crate::source::{EARLY, Source};
 
 pub use crate::cue::Cut;
-pub use line::{Faults, Stages};
+pub use line::{Faults, Shape, Stages};
 
 use line::Line;
 

@@ -13,7 +13,7 @@ use crate::call::{Piece, Said, UpstreamError};
 use crate::cassette::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
 use crate::encoding::{Encoder, EncodingError};
 use crate::message::{Ending, Headers, ResponseHead};
-use crate::shape::pace::Pace;
+use crate::shape::pacer::Pacer;
 use crate::synth::Answer;
 use crate::upstream::Exchange;
 use crate::wire::frame_for_http1;
@@ -61,25 +61,31 @@ pub enum What {
 /// A recording as it is played.
 pub struct Replay {
     recording: Arc<Recording>,
-    pace: Pace,
+    pacer: Pacer,
     /// When the last step was due.
-    said: Duration,
+    said: Option<Duration>,
     position: Position,
     side: Option<(SideFile, File)>,
     /// Bytes of the current item that were handed out.
     taken: usize,
     /// What the items pass through that are too large to be encoded before.
     encoder: Option<Encoder>,
+    /// The next step: when a step is due depends on what it is.
+    ahead: Option<Paced>,
 }
 
 /// A made-up answer as it is played.
 pub struct Synth {
     answer: Answer,
-    pace: Pace,
+    pacer: Pacer,
     /// When the last step was due.
-    said: Duration,
+    said: Option<Duration>,
     position: Position,
+    ahead: Option<Paced>,
 }
+
+/// What there is to do, and when, from the end of the request; `None` for at once.
+type Paced = (Option<Duration>, What);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
@@ -119,16 +125,16 @@ impl Source {
 
     /// Whether the next step is due at once, so that it may leave together with the one before.
     pub fn is_ready(&self, request_end: Instant) -> bool {
-        let (pace, at, said) = match self {
+        let (ahead, said) = match self {
             Self::Upstream(exchange) => return exchange.is_ready(),
-            Self::Replay(replay) => (replay.pace, replay.at(), replay.said),
-            Self::Synth(synth) => (synth.pace, synth.at(), synth.said),
+            Self::Replay(replay) => (replay.ahead.as_ref(), replay.said),
+            Self::Synth(synth) => (synth.ahead.as_ref(), synth.said),
         };
+        let due = ahead.and_then(|(due, _)| *due);
         // What is due together leaves together, though the first of it is said a little early.
-        at <= said
-            || pace
-                .due(at)
-                .is_none_or(|due| moment(request_end, due) <= Instant::now())
+        due.is_none_or(|due| {
+            said.is_some_and(|said| due <= said) || moment(request_end, due) <= Instant::now()
+        })
     }
 
     /// Where the request's body goes, if the source wants it.
@@ -153,7 +159,7 @@ impl Replay {
     ///
     /// # Errors
     /// If the recording has its body in a side file that can't be opened, or is not of a whole answer.
-    pub fn new(recording: Arc<Recording>, pace: Pace) -> io::Result<Self> {
+    pub fn new(recording: Arc<Recording>, pacer: Pacer) -> io::Result<Self> {
         if recording.head.status < 200 {
             let status = recording.head.status;
             return Err(io::Error::other(format!(
@@ -176,19 +182,18 @@ impl Replay {
             }
             None => None,
         };
-        let pace = match (pace, recording.play.speed) {
-            (Pace::Recorded { speed }, Some(own)) => Pace::Recorded { speed: speed * own },
-            (pace, _) => pace,
-        };
-        Ok(Self {
+        let mut replay = Self {
             recording,
-            pace,
-            said: Duration::ZERO,
+            pacer,
             position: Position::Head,
             side,
             taken: 0,
             encoder,
-        })
+            ahead: None,
+            said: None,
+        };
+        replay.ahead = Some(replay.look());
+        Ok(replay)
     }
 
     /// When the next step is due in the recording, from the end of the request.
@@ -219,8 +224,17 @@ impl Replay {
     }
 
     fn next(&mut self, request_end: Instant) -> Step {
-        self.said = self.at();
-        let mut due = self.pace.due(self.said).map(|due| moment(request_end, due));
+        let paced = match self.ahead.take() {
+            Some(paced) => paced,
+            None => self.look(),
+        };
+        self.said = paced.0;
+        self.ahead = Some(self.look());
+        step(request_end, paced)
+    }
+
+    fn look(&mut self) -> Paced {
+        let mut came = self.at();
         let what = loop {
             let what = match self.position {
                 Position::Head => {
@@ -243,14 +257,18 @@ impl Replay {
                 What::Chunk(bytes, _) if bytes.is_empty() => {}
                 what => break what,
             }
-            self.said = self.at();
-            due = self.pace.due(self.said).map(|due| moment(request_end, due));
+            came = self.at();
         };
-        Step {
-            due,
-            came: None,
-            what,
-        }
+        let body = match self.recording.items.as_slice() {
+            [
+                Item {
+                    body: ItemBody::Inline(body),
+                    ..
+                },
+            ] => Some(body.clone()),
+            _ => None,
+        };
+        (due(&mut self.pacer, came, &what, body.as_deref()), what)
     }
 
     /// The end, or what an encoder still held before it.
@@ -328,13 +346,16 @@ impl Replay {
 
 impl Synth {
     /// From the beginning, in this pace.
-    pub fn new(answer: Answer, pace: Pace) -> Self {
-        Self {
+    pub fn new(answer: Answer, pacer: Pacer) -> Self {
+        let mut synth = Self {
             answer,
-            pace,
-            said: Duration::ZERO,
+            pacer,
+            said: None,
             position: Position::Head,
-        }
+            ahead: None,
+        };
+        synth.ahead = Some(synth.look());
+        synth
     }
 
     fn at(&self) -> Duration {
@@ -348,8 +369,17 @@ impl Synth {
     }
 
     fn next(&mut self, request_end: Instant) -> Step {
-        self.said = self.at();
-        let due = self.pace.due(self.said).map(|due| moment(request_end, due));
+        let paced = match self.ahead.take() {
+            Some(paced) => paced,
+            None => self.look(),
+        };
+        self.said = paced.0;
+        self.ahead = Some(self.look());
+        step(request_end, paced)
+    }
+
+    fn look(&mut self) -> Paced {
+        let came = self.at();
         let what = match self.position {
             Position::Head => {
                 self.position = Position::Item(0);
@@ -366,11 +396,32 @@ impl Synth {
             }
             Position::Trailers | Position::Over => What::End(Ending::Complete),
         };
-        Step {
-            due,
-            came: None,
-            what,
-        }
+        let body = match self.answer.chunks.as_slice() {
+            [(_, body)] => Some(body.clone()),
+            _ => None,
+        };
+        (due(&mut self.pacer, came, &what, body.as_deref()), what)
+    }
+}
+
+fn step(request_end: Instant, (due, what): Paced) -> Step {
+    Step {
+        due: due.map(|due| moment(request_end, due)),
+        came: None,
+        what,
+    }
+}
+
+/// When a step of a known answer is due; `body` is its body where that is one piece.
+fn due(pacer: &mut Pacer, came: Duration, what: &What, body: Option<&[u8]>) -> Option<Duration> {
+    match what {
+        What::Head(head) => pacer.head(came, head, body),
+        What::Chunk(bytes, _) => pacer.chunk(came, bytes),
+        What::Interim(_)
+        | What::Trailers(_)
+        | What::End(_)
+        | What::Failed(_)
+        | What::Unreadable(_) => pacer.end(came),
     }
 }
 

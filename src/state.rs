@@ -10,6 +10,7 @@ use lru::LruCache;
 use crate::board::{Board, Name};
 use crate::cassette::Cassette;
 use crate::client::ClientId;
+use crate::dice::DrawKey;
 use crate::key::Key;
 use crate::mode::Exhausted;
 use crate::plan::Plan;
@@ -20,6 +21,7 @@ pub struct State {
     cassette: Option<Cassette>,
     positions: Mutex<LruCache<Place, usize>>,
     board: Arc<Board>,
+    attempts: Mutex<LruCache<DrawKey, u64>>,
 }
 
 /// Whose sequence it is.
@@ -41,6 +43,7 @@ impl State {
             cassette,
             positions: Mutex::new(LruCache::new(POSITIONS_MAX)),
             board: Arc::new(board),
+            attempts: Mutex::new(LruCache::new(POSITIONS_MAX)),
         }
     }
 
@@ -57,6 +60,15 @@ impl State {
     /// The live side of the fault rules.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    /// How often this key came before, and counts it.
+    pub fn attempt(&self, key: DrawKey) -> u64 {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = attempts.get_or_insert_mut(key, || 0);
+        let attempt = *count;
+        *count = count.saturating_add(1);
+        attempt
     }
 
     /// The position of the next answer in a sequence of `len`, and moves on. `None` if it is exhausted and exhausted
@@ -87,5 +99,5 @@ impl State {
     }
 }
 
-/// How many sequences have their position remembered; the least recently asked for begins again.
+/// How many sequences have their position remembered, and keys their attempts; the least recently asked for begins again.
 const POSITIONS_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("100,000 is not zero");

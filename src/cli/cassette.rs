@@ -8,7 +8,7 @@ use clap::Subcommand;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Failure, print};
+use super::{Failure, fit, print};
 use crate::cassette::{Access, Cassette as Recordings, Entry};
 use crate::units::ByteSize;
 
@@ -33,12 +33,19 @@ pub(super) enum Cassette {
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
+    /// Take the times of tokens from recorded streams, to pace other answers by.
+    Fit(fit::FitArgs),
 }
 
 pub(super) fn run(command: &Cassette) -> Result<ExitCode, Failure> {
     match command {
         Cassette::List { dir, json } => list(dir, *json),
         Cassette::Show { dir, name } => show(dir, name.as_deref()),
+        Cassette::Fit(args) => {
+            let cassette = open(&args.dir)?;
+            fit::fit(args, &cassette)?;
+            report_broken(&cassette)
+        }
     }
 }
 

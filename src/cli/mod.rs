@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod cassette;
 mod check;
+mod fit;
 mod run;
 
 /// Record, replay, fake and break HTTP and LLM streaming APIs, byte for byte and in time.
@@ -35,6 +36,8 @@ enum Command {
     Record(run::Record),
     /// Answer from recordings alone; no upstream is ever contacted.
     Replay(run::Replay),
+    /// Be a fake API: answers made up, at the pace of a model.
+    Fake(run::Fake),
     /// Check a config file, and show every mistake in it with its line.
     Check(check::Check),
     /// Print the JSON Schema of the config file, for editors and validators.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => run::serve(&serve),
         Command::Record(record) => run::record(&record),
         Command::Replay(replay) => run::replay(&replay),
+        Command::Fake(fake) => run::fake(&fake),
         Command::Check(check) => check::check(&check),
         Command::Schema => check::schema(),
         Command::Cassette(cassette) => cassette::run(&cassette),

@@ -1,4 +1,4 @@
-//! The commands that serve: `serve`, `record` and `replay`.
+//! The commands that serve: `serve`, `record`, `replay` and `fake`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,16 @@ use crate::cassette::{Access, Cassette};
 use crate::certificate::{Certificate, TlsSettings};
 use crate::config::{self, Address, Config, RouteSettings, Upstream};
 use crate::exchange::Flow;
+use crate::fault::distribution::Distribution;
 use crate::link::UpstreamTls;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
 use crate::server::{Server, Stopped};
-use crate::shape::pace::Pace;
+use crate::shape::pace::{Pace, TokenPace};
+use crate::shape::profile::Profile;
 use crate::state::State;
+use crate::tokens;
 use crate::upstream::Upstreams;
 
 /// `rehearsal serve`
@@ -66,6 +69,25 @@ pub(super) struct Replay {
     /// Play without any waiting.
     #[arg(long)]
     instant: bool,
+    #[command(flatten)]
+    listen: Listen,
+}
+
+/// `rehearsal fake`
+#[derive(Debug, Args)]
+pub(super) struct Fake {
+    /// From the end of a request to its first token, such as 200ms or "200ms ± 40ms". Default: as the profile says.
+    #[arg(long, value_name = "TIME")]
+    ttft: Option<Distribution>,
+    /// From one token to the next, such as 10ms or "10ms ± 2ms". Default: as the profile says.
+    #[arg(long, value_name = "TIME")]
+    gap: Option<Distribution>,
+    /// The model whose times are kept, such as gpt-4o or claude-sonnet.
+    #[arg(long, value_name = "NAME", default_value_t)]
+    profile: Profile,
+    /// The seed of the times: the same seed and the same requests draw the same times.
+    #[arg(long, value_name = "N", default_value_t)]
+    seed: u64,
     #[command(flatten)]
     listen: Listen,
 }
@@ -158,7 +180,7 @@ pub(super) fn replay(replay: &Replay) -> Result<ExitCode, Failure> {
         pace: if replay.instant {
             Pace::Instant
         } else {
-            replay.speed.unwrap_or_default()
+            replay.speed.clone().unwrap_or_default()
         },
         ..RouteSettings::default()
     }];
@@ -167,6 +189,29 @@ pub(super) fn replay(replay: &Replay) -> Result<ExitCode, Failure> {
         &replay.listen,
         &format!("replaying {}", replay.cassette.display()),
     )
+}
+
+pub(super) fn fake(fake: &Fake) -> Result<ExitCode, Failure> {
+    let TokenPace { ttft, gap } = fake.profile.pace();
+    let config = Config {
+        seed: fake.seed,
+        routes: vec![RouteSettings {
+            name: Some("fake".to_owned()),
+            upstream: Some(Upstream::Fake),
+            mode: Mode::Synthesize,
+            pace: Pace::Tokens(TokenPace {
+                ttft: fake.ttft.clone().unwrap_or(ttft),
+                gap: fake.gap.clone().unwrap_or(gap),
+            }),
+            ..RouteSettings::default()
+        }],
+        ..Config::default()
+    };
+    let what = match (&fake.ttft, &fake.gap) {
+        (Some(_), Some(_)) => "faking an API, at the pace asked for".to_owned(),
+        _ => format!("faking an API, at the pace `{}`", fake.profile),
+    };
+    with_flags(config, &fake.listen, &what)
 }
 
 fn with_flags(mut config: Config, listen: &Listen, what: &str) -> Result<ExitCode, Failure> {
@@ -200,6 +245,9 @@ async fn run_in_runtime(
     let plan = Plan::compile(config).map_err(|error| Failure::Unusable(error.into()))?;
     for warning in plan.warnings() {
         tracing::warn!("{warning}");
+    }
+    if plan.counts_tokens() {
+        drop(tokio::task::spawn_blocking(tokens::warm));
     }
     // Binding comes first: a port in use must not leave a new cassette behind.
     let listener = Server::listen(&config.listen.http.to_string())

@@ -12,6 +12,7 @@ use crate::link::{HttpVersion, UpstreamTls};
 use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
 use crate::route::{Rewrite, RouteMatch};
 use crate::shape::pace::Pace;
+use crate::shape::rechunk::RechunkSettings;
 
 /// Which requests are treated how.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -50,8 +51,10 @@ pub struct RouteSettings {
     pub add_prefix: Option<String>,
     /// Whether answers are without headers of `rehearsal`'s own.
     pub opaque: bool,
-    /// The pace at which recorded and made-up answers are sent.
+    /// The pace at which answers are sent.
     pub pace: Pace,
+    /// Where writes to the client are cut.
+    pub rechunk: RechunkSettings,
     /// What is done to its exchanges on purpose.
     #[serde(rename = "fault")]
     pub faults: Vec<FaultSettings>,

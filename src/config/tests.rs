@@ -581,12 +581,25 @@ fn an_empty_file_is_the_embedded_default() {
 #[test]
 fn everything_that_can_be_written_is_read() {
     let config = parse(EVERYTHING).unwrap();
-    assert_eq!(config.routes.len(), 2);
+    assert_eq!(config.routes.len(), 4);
     assert_eq!(
         config.routes[0].pace,
         crate::shape::pace::Pace::Recorded { speed: 2.0 }
     );
     assert!(!format!("{config:?}").contains("sk-from-env"));
+}
+
+#[test]
+fn fitted_times_are_looked_for_when_the_config_is_checked() {
+    check(
+        "[[route]]\nname = 'a'\npace = { fitted = \"none.json\" }\n",
+        &expect![[r#"
+            rehearsal.toml:3:8: could not read the fitted times in none.json: No such file or directory (os error 2)
+              |
+            3 | pace = { fitted = "none.json" }
+              |        ^^^^^^^^^^^^^^^^^^^^^^^^
+              = `rehearsal cassette fit DIR --out FILE` writes one; the path starts in the config's folder"#]],
+    );
 }
 
 #[test]
@@ -691,6 +704,10 @@ const KEYS: &[&str] = &[
     "name",
     "http",
     "recorded",
+    "rechunk",
+    "tokens",
+    "profile",
+    "adaptive",
 ];
 
 const VALUES: &[&str] = &[
@@ -773,6 +790,7 @@ strip_prefix = "/openai"
 add_prefix = "/v2"
 opaque = true
 pace = { recorded = { speed = 2 } }
+rechunk = { adaptive = { target = "40ms", min = 2, max = 10 } }
 [[route.fault]]
 name = "slow"
 latency = { lognormal = { median = "200ms", p99 = "2s" }, max = "10s" }
@@ -800,5 +818,14 @@ gap = { each = "15ms ± 3ms", correlation = 0.3 }
 stall = { after = "first-tool-call", for = "3s", keepalive = "comment", every = "300ms" }
 when = { nth = 3 }
 [[route]]
+match = { path = "/b/**" }
+pace = { tokens = { ttft = "200ms ± 40ms", gap = "12ms" } }
+rechunk = { bytes = 512 }
+[[route]]
+match = { path = "/c/**" }
+pace = { profile = "gpt-4o" }
+rechunk = "as-recorded"
+[[route]]
 pace = "instant"
+rechunk = "word"
 "#;

@@ -92,6 +92,20 @@ impl SseSplitter {
         self.buffer.len()
     }
 
+    /// Whether a frame is complete, and only waits for the LF that may follow its CR.
+    pub fn is_ended(&self) -> bool {
+        self.place == Place::Ended
+    }
+
+    /// The frame that is complete but for an LF that may follow its CR. If one follows, it begins the next frame.
+    pub fn take_ended(&mut self) -> Option<Bytes> {
+        let mut frames = Vec::new();
+        if self.is_ended() {
+            self.cut(self.buffer.len(), true, &mut frames);
+        }
+        frames.pop().map(|frame| frame.bytes)
+    }
+
     fn step(&mut self, byte: u8, frames: &mut Vec<RawFrame>) {
         let is_blank = self.place != Place::Line;
         self.place = match (self.place, byte) {

@@ -16,11 +16,17 @@ use crate::fault::script::{Moment, Script};
 use crate::message::{Ending, Headers};
 use crate::source::{EARLY, Source, Step, What};
 
+pub use shape::Shape;
+
+mod shape;
+
 /// What an answer passes on its way. Nothing by default.
 #[derive(Debug, Default)]
 pub struct Stages {
     /// What is done to it on purpose.
     pub faults: Option<Faults>,
+    /// Where its writes begin and end, and when they are due.
+    pub shape: Option<Shape>,
 }
 
 /// The faults of one exchange: what they do, and whether they still may.
@@ -54,6 +60,8 @@ pub(super) struct Line<'a> {
     /// Without faults: the step that waits for its time.
     waiting: VecDeque<Timed>,
     doing: Option<Doing>,
+    /// What passed all stages, and waits for its time.
+    shaped: VecDeque<Timed>,
     /// Dropped when all of a chunk was written, so that the source reads on.
     room: Option<OwnedSemaphorePermit>,
     /// When the next piece of the request may be read.
@@ -115,6 +123,7 @@ impl<'a> Line<'a> {
             request_end,
             waiting: VecDeque::new(),
             doing: None,
+            shaped: VecDeque::new(),
             room: None,
             gate: None,
         }
@@ -130,6 +139,9 @@ impl<'a> Line<'a> {
             return Some(Some(doing.due()));
         }
         let now = self.now();
+        if let Some(timed) = self.shaped.front() {
+            return Some(timed.due.map(|due| self.moment(due)));
+        }
         let front = match &mut self.stages.faults {
             Some(faults) => faults.script.next(now),
             None => self.waiting.front(),
@@ -214,7 +226,7 @@ impl<'a> Line<'a> {
                     self.waiting.push_back(timed);
                     return Ok(None);
                 }
-                self.carry_out(timed, client, source, marks, tally).await
+                self.pass(timed, client, source, marks, tally).await
             }
         }
     }
@@ -230,14 +242,34 @@ impl<'a> Line<'a> {
         if let Some(doing) = self.doing.take() {
             return self.go_on(doing, client, tally).await.map(|()| None);
         }
+        if let Some(timed) = self.shaped.pop_front() {
+            return self.carry_out(timed, client, source, marks, tally).await;
+        }
         let timed = match &mut self.stages.faults {
             Some(faults) => faults.script.take(),
             None => self.waiting.pop_front(),
         };
         match timed {
-            Some(timed) => self.carry_out(timed, client, source, marks, tally).await,
+            Some(timed) => self.pass(timed, client, source, marks, tally).await,
             None => Ok(None),
         }
+    }
+
+    /// Shapes what is due, or carries it out where nothing is to be shaped.
+    async fn pass<C: Client>(
+        &mut self,
+        timed: Timed,
+        client: &mut C,
+        source: &Source,
+        marks: &Headers,
+        tally: &mut Tally,
+    ) -> Went {
+        let now = self.now();
+        let Some(shape) = &mut self.stages.shape else {
+            return self.carry_out(timed, client, source, marks, tally).await;
+        };
+        shape.take(now, timed, &mut self.shaped);
+        Ok(None)
     }
 
     async fn carry_out<C: Client>(
@@ -272,7 +304,12 @@ impl<'a> Line<'a> {
             Cue::Send(bytes) => {
                 tally.bytes += bytes.len() as u64;
                 tally.chunks += 1;
-                client.write(bytes, self.has_more(source)).await?;
+                let more = self.has_more(source);
+                let begun = self.stages.shape.is_some().then(Instant::now);
+                client.write(bytes, more).await?;
+                if let (Some(begun), Some(shape)) = (begun, &mut self.stages.shape) {
+                    shape.note_write(begun.elapsed());
+                }
                 None
             }
             Cue::Hold(silence) => {
@@ -379,13 +416,16 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    /// When a fault acts though the source is silent.
+    /// When a stage acts though the source is silent.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let faults = self.stages.faults.as_ref()?;
-        faults
-            .script
-            .deadline()
-            .map(|deadline| self.moment(deadline))
+        let fault = self
+            .stages
+            .faults
+            .as_ref()
+            .and_then(|faults| faults.script.deadline());
+        let shape = self.stages.shape.as_ref().and_then(Shape::deadline);
+        let deadline = fault.into_iter().chain(shape).min()?;
+        Some(self.moment(deadline))
     }
 
     /// It is late enough for what acts at a time.
@@ -393,6 +433,9 @@ impl<'a> Line<'a> {
         let now = self.now() + EARLY;
         if let Some(faults) = &mut self.stages.faults {
             faults.script.tick(now);
+        }
+        if let Some(shape) = &mut self.stages.shape {
+            shape.tick(now, &mut self.shaped);
         }
     }
 
@@ -446,6 +489,13 @@ impl<'a> Line<'a> {
     /// Whether a write follows at once, so that both may leave together.
     fn has_more(&mut self, source: &Source) -> bool {
         let (now, request_end) = (self.now(), self.request_end);
+        if let Some(timed) = self.shaped.front() {
+            return timed.due.is_none_or(|due| due <= now);
+        }
+        if self.stages.shape.is_some() {
+            // The next write is as far away as the shape wants.
+            return false;
+        }
         match &mut self.stages.faults {
             Some(faults) => match faults.script.next(now) {
                 Some(timed) => {

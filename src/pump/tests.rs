@@ -10,8 +10,11 @@ use super::*;
 use crate::cassette::{
     Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording,
 };
+use crate::dialect::Dialect;
+use crate::dice::Draw;
 use crate::message::{RequestHead, ResponseHead};
-use crate::shape::pace::Pace;
+use crate::shape::pacer::Pacer;
+use crate::shape::schedule::Timing;
 use crate::source::{Replay, Synth};
 use crate::synth::Answer;
 
@@ -128,9 +131,10 @@ fn answer(chunks: &[(u64, &'static str)]) -> Answer {
 async fn play(
     client: &mut Listener,
     chunks: &[(u64, &'static str)],
-    pace: Pace,
+    timing: Timing,
 ) -> (Outcome, Tally) {
-    let mut source = Source::Synth(Synth::new(answer(chunks), pace));
+    let pacer = Pacer::new(&timing, false, Dialect::Plain, Draw::from_bits(0).stream());
+    let mut source = Source::Synth(Synth::new(answer(chunks), pacer));
     let mut tally = Tally::default();
     let upload = Upload {
         read: None,
@@ -156,7 +160,7 @@ async fn chunks_are_written_when_they_are_due() {
     let (outcome, tally) = play(
         &mut client,
         &[(100, "a"), (100, "b"), (250, "c")],
-        Pace::Recorded { speed: 1.0 },
+        Timing::Recorded { speed: 1.0 },
     )
     .await;
     assert_eq!(outcome, Outcome::Completed);
@@ -179,7 +183,7 @@ async fn a_speed_divides_the_times() {
     play(
         &mut client,
         &[(100, "a"), (300, "b")],
-        Pace::Recorded { speed: 2.0 },
+        Timing::Recorded { speed: 2.0 },
     )
     .await;
     let times: Vec<_> = client.got.iter().map(|(at, _)| *at).collect();
@@ -191,7 +195,7 @@ async fn a_slow_write_does_not_add_up() {
     let mut client = Listener::new();
     client.write_takes = Duration::from_millis(30);
     let chunks: Vec<_> = (1..=20).map(|index| (index * 50, "x")).collect();
-    play(&mut client, &chunks, Pace::Recorded { speed: 1.0 }).await;
+    play(&mut client, &chunks, Timing::Recorded { speed: 1.0 }).await;
     assert_eq!(
         client.got.last(),
         Some(&(1030, Got::End)),
@@ -202,7 +206,7 @@ async fn a_slow_write_does_not_add_up() {
 #[tokio::test(start_paused = true)]
 async fn instant_means_no_waiting_at_all() {
     let mut client = Listener::new();
-    play(&mut client, &[(1000, "a"), (5000, "b")], Pace::Instant).await;
+    play(&mut client, &[(1000, "a"), (5000, "b")], Timing::Instant).await;
     assert!(
         client.got.iter().all(|(at, _)| *at == 0),
         "{:?}",
@@ -217,7 +221,7 @@ async fn a_client_that_leaves_during_a_pause_ends_the_exchange_at_once() {
     let (outcome, tally) = play(
         &mut client,
         &[(100, "a"), (60_000, "b")],
-        Pace::Recorded { speed: 1.0 },
+        Timing::Recorded { speed: 1.0 },
     )
     .await;
     assert_eq!(outcome, Outcome::ClientLeft);
@@ -266,7 +270,16 @@ async fn trailers_are_replayed_between_the_last_chunk_and_the_end() {
     let trailers: Headers = [("grpc-status", "0")].into_iter().collect();
     for (items, after) in [(&[(100, "a")][..], 100), (&[], 0)] {
         let recording = Arc::new(recording(items, Some(trailers.clone())));
-        let replay = Replay::new(recording, Pace::Recorded { speed: 1.0 }).unwrap();
+        let replay = Replay::new(
+            recording,
+            Pacer::new(
+                &Timing::Recorded { speed: 1.0 },
+                false,
+                Dialect::Plain,
+                Draw::from_bits(0).stream(),
+            ),
+        )
+        .unwrap();
         let mut client = Listener::new();
         let outcome = run(
             &mut client,

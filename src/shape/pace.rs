@@ -1,16 +1,22 @@
-//! When a chunk is due, given when it came. Knows no clock; the pump waits.
+//! The pace at which an answer is sent, as it is written in the config. What follows from it is in `schedule`.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
-/// The pace at which chunks are sent: `"instant"`, `"recorded"` or `{ recorded = { speed = 2.0 } }`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+use super::profile::{self, Profile};
+use super::schedule::Timing;
+use crate::fault::distribution::Distribution;
+
+/// The pace at which chunks are sent: `"instant"`, `"recorded"`, `{ recorded = { speed = 2.0 } }`,
+/// `{ tokens = { ttft = "200ms ± 40ms", gap = "12ms" } }`, `{ profile = "gpt-4o" }` or `{ fitted = "profile.json" }`.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Pace {
     /// Each chunk as soon as the client takes it.
     Instant,
@@ -19,6 +25,22 @@ pub enum Pace {
         /// How many times faster than it came. `0 < speed <= 1000`; 1 is as it came.
         speed: f64,
     },
+    /// At times drawn for each token.
+    Tokens(TokenPace),
+    /// The same, by the name of a model.
+    Profile(Profile),
+    /// The same, from a file that `rehearsal cassette fit` wrote.
+    Fitted(PathBuf),
+}
+
+/// Times to draw for each token.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenPace {
+    /// From the end of the request to the first token.
+    pub ttft: Distribution,
+    /// From one token to the next, on absolute deadlines.
+    pub gap: Distribution,
 }
 
 impl Pace {
@@ -35,16 +57,61 @@ impl Pace {
         }
     }
 
-    /// When the chunk that came at `at` is to be sent; both count from the same moment. `None` means at once.
-    pub fn due(&self, at: Duration) -> Option<Duration> {
-        match self {
-            Self::Instant => None,
-            Self::Recorded { speed } => {
-                // Division by a tiny speed can leave the range of a duration; then the chunk is due as late as can be.
-                Some(Duration::try_from_secs_f64(at.as_secs_f64() / speed).unwrap_or(Duration::MAX))
+    /// What schedules are made from. `read` gives the text of a file.
+    ///
+    /// # Errors
+    /// If a file of fitted times can't be read, or is none.
+    pub fn timing(
+        &self,
+        read: &dyn Fn(&Path) -> io::Result<String>,
+    ) -> Result<Timing, FittedError> {
+        Ok(match self {
+            Self::Instant => Timing::Instant,
+            Self::Recorded { speed } => Timing::Recorded { speed: *speed },
+            Self::Tokens(pace) => Timing::Tokens(Arc::new(pace.clone())),
+            Self::Profile(profile) => Timing::Tokens(Arc::new(profile.pace())),
+            Self::Fitted(file) => {
+                let text =
+                    read(file).map_err(|error| FittedError::Unreadable(file.clone(), error))?;
+                Timing::Tokens(Arc::new(
+                    fitted(&text)
+                        .map_err(|problem| FittedError::Malformed(file.clone(), problem))?,
+                ))
             }
-        }
+        })
     }
+}
+
+/// What a file of fitted times says.
+fn fitted(text: &str) -> Result<TokenPace, String> {
+    let file: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    match file["version"].as_u64() {
+        Some(FITTED_VERSION) => {}
+        Some(version) => {
+            return Err(format!(
+                "its version is {version}, and this program reads version {FITTED_VERSION}"
+            ));
+        }
+        None => return Err("it has no version".to_owned()),
+    }
+    let part = |name: &str| {
+        serde_json::from_value(file[name].clone()).map_err(|error| format!("`{name}`: {error}"))
+    };
+    Ok(TokenPace {
+        ttft: part("ttft")?,
+        gap: part("gap")?,
+    })
+}
+
+/// Why there are no fitted times.
+#[derive(Debug, thiserror::Error)]
+pub enum FittedError {
+    /// No file.
+    #[error("could not read the fitted times in {file}: {1}", file = .0.display())]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// Another file.
+    #[error("{file} has no fitted times: {1}; `rehearsal cassette fit` writes such files", file = .0.display())]
+    Malformed(PathBuf, String),
 }
 
 impl Default for Pace {
@@ -73,7 +140,10 @@ impl<'de> Visitor<'de> for PaceVisitor {
     type Value = Pace;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`\"instant\"`, `\"recorded\"` or `{ recorded = { speed = 2.0 } }`")
+        f.write_str(
+            "`\"instant\"`, `\"recorded\"`, `{ recorded = { speed = 2.0 } }`, `{ tokens = { ttft = \"200ms\", gap = \"12ms\" } }`, \
+             `{ profile = \"gpt-4o\" }` or `{ fitted = \"profile.json\" }`",
+        )
     }
 
     fn visit_str<E: de::Error>(self, word: &str) -> Result<Pace, E> {
@@ -85,16 +155,25 @@ impl<'de> Visitor<'de> for PaceVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pace, A::Error> {
-        let Some(TimedPace::Recorded) = map.next_key()? else {
+        let Some(kind) = map.next_key()? else {
             return Err(de::Error::invalid_length(0, &self));
         };
-        let settings: RecordedSettings = map.next_value()?;
+        let pace = match kind {
+            TimedPace::Recorded => Pace::Recorded {
+                speed: map.next_value::<RecordedSettings>()?.speed,
+            },
+            TimedPace::Tokens => Pace::Tokens(map.next_value()?),
+            TimedPace::Profile => Pace::Profile(
+                map.next_value::<Cow<'_, str>>()?
+                    .parse()
+                    .map_err(de::Error::custom)?,
+            ),
+            TimedPace::Fitted => Pace::Fitted(map.next_value()?),
+        };
         if map.next_key::<TimedPace>()?.is_some() {
             return Err(de::Error::invalid_length(2, &self));
         }
-        Ok(Pace::Recorded {
-            speed: settings.speed,
-        })
+        Ok(pace)
     }
 }
 
@@ -102,6 +181,9 @@ impl<'de> Visitor<'de> for PaceVisitor {
 #[serde(rename_all = "kebab-case")]
 enum TimedPace {
     Recorded,
+    Tokens,
+    Profile,
+    Fitted,
 }
 
 #[derive(Deserialize)]
@@ -117,31 +199,15 @@ fn speed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(speed)
 }
 
-impl Serialize for Pace {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Instant => serializer.serialize_str("instant"),
-            Self::Recorded { speed: 1.0 } => serializer.serialize_str("recorded"),
-            Self::Recorded { speed } => {
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry(
-                    "recorded",
-                    &std::collections::BTreeMap::from([("speed", speed)]),
-                )?;
-                map.end()
-            }
-        }
-    }
-}
-
 impl JsonSchema for Pace {
     fn schema_name() -> Cow<'static, str> {
         "Pace".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "The pace at which chunks are sent.",
+            "default": "recorded",
             "oneOf": [
                 { "const": "instant", "description": "Each chunk as soon as the client takes it." },
                 { "const": "recorded", "description": "At the times at which the chunks came." },
@@ -156,6 +222,27 @@ impl JsonSchema for Pace {
                     } },
                     "required": ["recorded"],
                     "additionalProperties": false
+                },
+                {
+                    "type": "object",
+                    "description": "At times drawn for each token.",
+                    "properties": { "tokens": generator.subschema_for::<TokenPace>() },
+                    "required": ["tokens"],
+                    "additionalProperties": false
+                },
+                {
+                    "type": "object",
+                    "description": "At times drawn for each token, as of this model.",
+                    "properties": { "profile": { "enum": profile::NAMES } },
+                    "required": ["profile"],
+                    "additionalProperties": false
+                },
+                {
+                    "type": "object",
+                    "description": "At times drawn for each token, from a file that `cassette fit` wrote, in the config's folder.",
+                    "properties": { "fitted": { "type": "string" } },
+                    "required": ["fitted"],
+                    "additionalProperties": false
                 }
             ]
         })
@@ -164,24 +251,12 @@ impl JsonSchema for Pace {
 
 const MAX_SPEED: f64 = 1000.0;
 
+/// Of the files of fitted times.
+pub const FITTED_VERSION: u64 = 1;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_chunk_is_due_when_it_came_divided_by_the_speed() {
-        let at = Duration::from_millis(300);
-        assert_eq!(Pace::Instant.due(at), None);
-        assert_eq!(Pace::default().due(at), Some(at));
-        assert_eq!(
-            Pace::recorded(2.0).unwrap().due(at),
-            Some(Duration::from_millis(150))
-        );
-        assert_eq!(
-            Pace::recorded(f64::MIN_POSITIVE).unwrap().due(at),
-            Some(Duration::MAX)
-        );
-    }
 
     #[test]
     fn speeds_at_which_nothing_can_be_replayed_are_refused() {
@@ -191,26 +266,85 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_write_a_pace_is_read_back() {
+    fn every_way_to_write_a_pace_is_read() {
+        let read = |text: &str| text.parse::<Distribution>().unwrap();
         for (json, pace) in [
-            ("\"instant\"", Pace::Instant),
-            ("\"recorded\"", Pace::Recorded { speed: 1.0 }),
+            (r#""instant""#, Pace::Instant),
+            (r#""recorded""#, Pace::Recorded { speed: 1.0 }),
             (
-                "{\"recorded\":{\"speed\":2.5}}",
+                r#"{"recorded":{"speed":2.5}}"#,
                 Pace::Recorded { speed: 2.5 },
             ),
+            (
+                r#"{"tokens":{"ttft":"200ms ± 40ms","gap":{"uniform":{"min":"1ms","max":"2ms"}}}}"#,
+                Pace::Tokens(TokenPace {
+                    ttft: read("200ms ± 40ms"),
+                    gap: Distribution::Uniform {
+                        min: "1ms".parse().unwrap(),
+                        max: "2ms".parse().unwrap(),
+                    },
+                }),
+            ),
+            (
+                r#"{"profile":"gpt-4o"}"#,
+                Pace::Profile("gpt-4o".parse().unwrap()),
+            ),
+            (r#"{"fitted":"a.json"}"#, Pace::Fitted("a.json".into())),
         ] {
             assert_eq!(serde_json::from_str::<Pace>(json).unwrap(), pace);
-            assert_eq!(serde_json::to_string(&pace).unwrap(), json);
         }
         for json in [
-            "\"fast\"",
+            r#""fast""#,
             "{}",
-            "{\"recorded\":{}}",
-            "{\"recorded\":{\"speed\":0}}",
+            r#"{"recorded":{}}"#,
+            r#"{"recorded":{"speed":0}}"#,
+            r#"{"tokens":{"ttft":"1s"}}"#,
+            r#"{"tokens":{"ttft":"1s","gap":"1s","more":1}}"#,
+            r#"{"profile":"gpt-0"}"#,
+            r#"{"fitted":1}"#,
+            r#"{"profile":"gpt-4","fitted":"a"}"#,
             "7",
         ] {
             assert!(serde_json::from_str::<Pace>(json).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn fitted_times_are_read_from_their_file_and_no_other() {
+        let pace = Pace::Fitted("a.json".into());
+        let with = |text: &'static str| {
+            pace.timing(&move |file| {
+                assert_eq!(file, Path::new("a.json"));
+                Ok(text.to_owned())
+            })
+        };
+        let Ok(Timing::Tokens(times)) =
+            with(r#"{"version":1,"ttft":"1s","gap":"2ms","streams":3}"#)
+        else {
+            panic!("it is read");
+        };
+        assert_eq!(times.gap, "2ms".parse().unwrap());
+        for (text, problem) in [
+            (
+                r#"{"version":2}"#,
+                "its version is 2, and this program reads version 1",
+            ),
+            ("{}", "it has no version"),
+        ] {
+            assert_eq!(
+                with(text).unwrap_err().to_string(),
+                format!(
+                    "a.json has no fitted times: {problem}; `rehearsal cassette fit` writes such files"
+                )
+            );
+        }
+        for text in ["", r#"{"version":1,"ttft":"1s"}"#, "[1]"] {
+            assert!(with(text).is_err(), "{text}");
+        }
+        let missing = pace.timing(&|_| Err(io::Error::other("gone"))).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "could not read the fitted times in a.json: gone"
+        );
     }
 }

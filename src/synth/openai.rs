@@ -54,6 +54,8 @@ struct Wish {
     /// Whether the stream ends with the usage.
     has_usage: bool,
     max_tokens: Option<usize>,
+    /// As many at least; the answer is drawn out to it.
+    min_tokens: usize,
     prompt_tokens: usize,
     /// The text of the last message of the user; empty where there is none.
     last_words: String,
@@ -95,6 +97,10 @@ impl Wish {
                 "expected each message to be an object with a role",
             ));
         }
+        let max_tokens = match count(&body["max_completion_tokens"], "max_completion_tokens")? {
+            Some(most) => Some(most),
+            None => count(&body["max_tokens"], "max_tokens")?,
+        };
         let last = messages
             .iter()
             .rev()
@@ -103,10 +109,8 @@ impl Wish {
             model,
             is_stream: flag(&body["stream"], "stream")?,
             has_usage: flag(&body["stream_options"]["include_usage"], "stream_options")?,
-            max_tokens: match count(&body["max_completion_tokens"], "max_completion_tokens")? {
-                Some(most) => Some(most),
-                None => count(&body["max_tokens"], "max_tokens")?,
-            },
+            max_tokens,
+            min_tokens: min_tokens(&body, max_tokens)?,
             prompt_tokens: messages
                 .iter()
                 .map(|message| text_of(message).split_whitespace().count())
@@ -143,6 +147,8 @@ impl Wish {
                 }
             })
             .collect();
+        let more = self.min_tokens.saturating_sub(words.len());
+        words.extend(FILLER.into_iter().cycle().take(more).map(str::to_owned));
         match self.max_tokens {
             Some(most) if most < words.len() => {
                 words.truncate(most);
@@ -151,6 +157,24 @@ impl Wish {
             Some(_) | None => (words, "stop"),
         }
     }
+}
+
+/// How many tokens there are to be at least: `min_tokens`, or `max_tokens` if the end of the text is to be ignored
+/// (`ignore_eos`). Both are widely known extensions of the API, made for measuring.
+fn min_tokens(body: &Value, max_tokens: Option<usize>) -> Result<usize, Problem> {
+    let is_endless = flag(&body["ignore_eos"], "ignore_eos")?;
+    let (param, least) = match count(&body["min_tokens"], "min_tokens")? {
+        Some(least) => ("min_tokens", least),
+        None if is_endless => ("max_tokens", max_tokens.unwrap_or(0)),
+        None => return Ok(0),
+    };
+    if least > MAX_FILLED {
+        return Err(problem(
+            param,
+            &format!("the built-in backend makes up at most {MAX_FILLED} tokens"),
+        ));
+    }
+    Ok(least)
 }
 
 fn problem(param: &'static str, what: &str) -> Problem {
@@ -280,6 +304,8 @@ fn stream(events: &[Value]) -> Answer {
     let mut headers = Headers::new();
     headers.push("content-type", "text/event-stream; charset=utf-8");
     headers.push("cache-control", "no-cache");
+    // Without it the end of the connection would be the end of the answer, and nobody could tell that from a failure.
+    headers.push("transfer-encoding", "chunked");
     let lines = events
         .iter()
         .map(|event| format!("data: {event}\n\n"))
@@ -354,6 +380,14 @@ const GAP: Duration = Duration::from_millis(12);
 
 /// In words, and of each in characters.
 const MAX_ECHO: usize = 40;
+
+/// What an answer is drawn out with.
+const FILLER: [&str; 8] = [
+    " And", " so", " it", " goes", " on,", " word", " by", " word.",
+];
+
+/// The most tokens that an answer is drawn out to.
+const MAX_FILLED: usize = 20_000;
 
 /// 2024-01-01, in seconds since 1970.
 const EPOCH: u64 = 1_704_067_200;
@@ -482,6 +516,35 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_as_long_as_asked() {
+        for (more, count, reason) in [
+            (json!({ "min_tokens": 200 }), 200, "stop"),
+            (
+                json!({ "ignore_eos": true, "max_tokens": 200 }),
+                200,
+                "stop",
+            ),
+            (
+                json!({ "min_tokens": 200, "max_tokens": 150 }),
+                150,
+                "length",
+            ),
+            (json!({ "min_tokens": 1 }), 12, "stop"),
+        ] {
+            let mut body =
+                json!({ "model": "m", "messages": [{ "role": "user", "content": "a b c" }] });
+            body.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let answer = json_of(&chat(&body));
+            assert_eq!(answer["usage"]["completion_tokens"], count, "{more}");
+            assert_eq!(answer["choices"][0]["finish_reason"], reason, "{more}");
+            let words = answer["choices"][0]["message"]["content"].as_str().unwrap();
+            assert_eq!(words.split(' ').count(), count);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_answered_is_refused_in_the_shape_of_the_api() {
         for (body, param) in [
             ("", Value::Null),
@@ -500,6 +563,10 @@ mod tests {
             (
                 r#"{"model":"m","messages":[{"role":"user"}],"max_tokens":1e99}"#,
                 json!("max_tokens"),
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user"}],"min_tokens":20001}"#,
+                json!("min_tokens"),
             ),
         ] {
             let answer = ask("POST", "/v1/chat/completions", body);

@@ -24,6 +24,18 @@ pub(super) fn check(
     check_prefixes(route, way, found);
     check_key(route, way, found);
     check_link(route, way, folder, found);
+    check_pace(route, way, folder, found);
+}
+
+/// A file of fitted times is read now, so that it is not missed when the first answer is to be paced.
+fn check_pace(route: &RouteSettings, way: &Way, folder: &Path, found: &mut Vec<Finding>) {
+    let read = |file: &Path| std::fs::read_to_string(folder.join(file));
+    if let Err(error) = route.pace.timing(&read) {
+        found.push(
+            Finding::at(way.clone().then(&["pace"]), error.to_string())
+                .hint("`rehearsal cassette fit DIR --out FILE` writes one; the path starts in the config's folder"),
+        );
+    }
 }
 
 fn check_mode(route: &RouteSettings, way: &Way, found: &mut Vec<Finding>) {
