@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::arm::{self, Asking};
 use crate::call::{BodyLength, Call, UpstreamError};
-use crate::cassette::{Begin, Recording, RecordingId};
+use crate::cassette::{Begin, Claim, Recording, RecordingId};
 use crate::client::ClientId;
 use crate::fault::when::Protocol;
 use crate::key::{Canonical, Key, KeyBody, OverLimit};
@@ -32,6 +32,13 @@ pub struct Flow {
     pub state: Arc<State>,
     /// The connections to all upstreams.
     pub upstreams: Arc<Upstreams>,
+}
+
+impl Flow {
+    /// The right to record what is not here yet.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        self.state.cassette()?.claim()
+    }
 }
 
 /// A request as it came in.
@@ -69,6 +76,7 @@ pub struct Report {
 /// Serves one exchange from its route to its end.
 pub async fn serve<C: Client>(flow: &Flow, client: &mut C, incoming: Incoming) -> Report {
     let plan = flow.state.plan();
+    let claim = flow.claim();
     let Some((index, route)) = plan.route(&incoming.head) else {
         let refused = Refused::no_route(&incoming.head);
         return Served::new(client, "-", true)
@@ -76,6 +84,7 @@ pub async fn serve<C: Client>(flow: &Flow, client: &mut C, incoming: Incoming) -
             .await;
     };
     let mut served = Served::new(client, &route.name, !route.is_opaque);
+    served.claim = claim;
     let exchange = Exchange {
         flow,
         plan: &plan,
@@ -121,6 +130,8 @@ struct Served<'a, C> {
     faults: Vec<String>,
     /// Whether they answer alone.
     is_before_source: bool,
+    /// Given up when an answer is chosen: a recording of it has its own by then.
+    claim: Option<Claim>,
 }
 
 impl<'a, C: Client> Served<'a, C> {
@@ -134,6 +145,7 @@ impl<'a, C: Client> Served<'a, C> {
             stages: Stages::default(),
             faults: Vec::new(),
             is_before_source: false,
+            claim: None,
         }
     }
 
@@ -172,6 +184,7 @@ impl<'a, C: Client> Served<'a, C> {
         recording: Option<&str>,
         stages: &mut Stages,
     ) -> Outcome {
+        self.claim = None;
         let mut marks = Headers::new();
         if self.is_marked {
             marks.push("x-rehearsal-source", name.to_owned());

@@ -23,6 +23,7 @@ mod recover;
 mod asked;
 mod filing;
 mod intake;
+mod opening;
 mod policy;
 mod queue;
 mod spool;
@@ -34,7 +35,7 @@ mod store;
 
 pub use format::BrokenFile;
 pub use index::{Entry, Keying, RecordingId};
-pub use queue::Begin;
+pub use queue::{Begin, Claim};
 pub use recording::{
     Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording, SideFile,
 };
