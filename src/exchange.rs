@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::arm::{self, Asking};
 use crate::board::{Board, Live};
 use crate::call::{BodyLength, Call, UpstreamError};
-use crate::cassette::{Begin, Recording};
+use crate::cassette::{Begin, Claim, Recording};
 use crate::client::ClientId;
 use crate::dialect::Dialect;
 use crate::dice::{self, BodyHash, Draw, DrawKey, DrawParts};
@@ -38,6 +38,13 @@ pub struct Flow {
     pub state: Arc<State>,
     /// The connections to all upstreams.
     pub upstreams: Arc<Upstreams>,
+}
+
+impl Flow {
+    /// The right to record what is not here yet.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        self.state.cassette()?.claim()
+    }
 }
 
 /// A request as it came in.
@@ -75,6 +82,7 @@ pub struct Report {
 /// Serves one exchange from its route to its end.
 pub async fn serve<C: Client>(flow: &Flow, client: &mut C, incoming: Incoming) -> Report {
     let plan = flow.state.plan();
+    let claim = flow.claim();
     let Some((index, route)) = plan.route(&incoming.head) else {
         let refused = Refused::no_route(&incoming.head);
         return Served::new(client, "-", true)
@@ -82,6 +90,7 @@ pub async fn serve<C: Client>(flow: &Flow, client: &mut C, incoming: Incoming) -
             .await;
     };
     let mut served = Served::new(client, &route.name, !route.is_opaque);
+    served.claim = claim;
     let exchange = Exchange {
         flow,
         plan: &plan,
@@ -131,6 +140,8 @@ struct Served<'a, C> {
     charges: Vec<(Arc<Live>, Charge)>,
     /// Since when faults are.
     board: Option<Arc<Board>>,
+    /// Given up when an answer is chosen: a recording of it has its own by then.
+    claim: Option<Claim>,
 }
 
 impl<'a, C: Client> Served<'a, C> {
@@ -146,6 +157,7 @@ impl<'a, C: Client> Served<'a, C> {
             is_before_source: false,
             charges: Vec::new(),
             board: None,
+            claim: None,
         }
     }
 
@@ -192,6 +204,7 @@ impl<'a, C: Client> Served<'a, C> {
         recording: Option<&str>,
         stages: &mut Stages,
     ) -> Outcome {
+        self.claim = None;
         let mut marks = Headers::new();
         if self.is_marked {
             marks.push("x-rehearsal-source", name.to_owned());

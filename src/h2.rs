@@ -20,10 +20,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::cassette::Claim;
 use crate::conn::{Conn, ConnCtl};
 use crate::exchange::serve;
 use crate::plan::Plan;
-use crate::proxy::{LogLine, Proxy};
+use crate::proxy::{LogLine, Proxy, Stages};
 use crate::pump::Outcome;
 
 use client::{H2Client, Order, What};
@@ -36,7 +37,7 @@ pub(crate) async fn serve_connection(
     conn: Conn,
     peer: Option<IpAddr>,
     proxy: &Arc<Proxy>,
-    mut stopping: watch::Receiver<bool>,
+    mut stages: Stages,
 ) {
     let plan = proxy.flow().state.plan();
     let ctl = conn.ctl();
@@ -54,12 +55,13 @@ pub(crate) async fn serve_connection(
             Err(_) => return,
         },
         // The sender lives as long as the server runs.
-        _ = stopping.wait_for(|is_stopping| *is_stopping) => return,
+        _ = stages.is_closing.wait_for(|is_closing| *is_closing) => return,
     };
+    let claim = proxy.flow().claim();
     let exchange =
         |(request, respond), orders| exchange(Arc::clone(proxy), peer, request, respond, orders);
-    Serving::new(connection, ctl, &plan, exchange)
-        .run(stopping)
+    Serving::new(connection, ctl, &plan, claim, exchange)
+        .run(stages.is_leaving)
         .await;
 }
 
@@ -106,6 +108,8 @@ struct Serving<F> {
     is_leaving: bool,
     /// Whether the connection ends without regard to its streams.
     is_over: bool,
+    /// Held until the client knows that it can't open more streams, each of which may be recorded.
+    claim: Option<Claim>,
 }
 
 /// A stream that the client opened.
@@ -123,6 +127,7 @@ where
         connection: Connection<Conn, Bytes>,
         ctl: Arc<ConnCtl>,
         plan: &Plan,
+        claim: Option<Claim>,
         exchange: F,
     ) -> Self {
         let (orders, ordered) = mpsc::unbounded_channel();
@@ -142,6 +147,7 @@ where
             is_stopping: false,
             is_leaving: false,
             is_over: false,
+            claim,
         }
     }
 
@@ -175,6 +181,7 @@ where
         }
         // With it the exchanges learn that their client has left.
         drop(self.connection);
+        drop(self.claim);
         while self.exchanges.join_next().await.is_some() {}
     }
 
@@ -239,6 +246,7 @@ where
     fn leave(&mut self) {
         self.is_leaving = true;
         self.connection.graceful_shutdown();
+        self.claim = None;
         self.be_quiet();
     }
 

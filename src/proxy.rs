@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::server::HttpSession as SessionV1;
 use pingora::server::ShutdownWatch;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::board::Verdict;
@@ -34,18 +36,37 @@ use crate::wire::{headers_of, response_header, strip_hop_by_hop};
 /// Serves every HTTP session of every listener.
 pub struct Proxy {
     flow: Flow,
+    /// Whether each connection ends with its next answer.
+    is_leaving: AtomicBool,
 }
 
 impl Proxy {
     /// On this flow.
     pub fn new(flow: Flow) -> Self {
-        Self { flow }
+        Self {
+            flow,
+            is_leaving: AtomicBool::new(false),
+        }
+    }
+
+    /// Has each connection end with its next answer, and say so.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
     }
 
     /// What all exchanges share.
     pub(crate) fn flow(&self) -> &Flow {
         &self.flow
     }
+}
+
+/// How far a server is on the way to its end, for its connections to see.
+#[derive(Clone)]
+pub(crate) struct Stages {
+    /// Whether each connection ends with what it carries now, or carries next.
+    pub(crate) is_leaving: watch::Receiver<bool>,
+    /// Whether connections that carry nothing are closed. Comes with the first or later.
+    pub(crate) is_closing: watch::Receiver<bool>,
 }
 
 #[async_trait]
@@ -113,7 +134,7 @@ impl HttpServerApp for Proxy {
                 return None;
             }
         };
-        if *shutdown.borrow() {
+        if self.is_leaving.load(Ordering::Relaxed) {
             session.set_keepalive(None);
         } else if session.get_keepalive().is_some() {
             session.set_keepalive(Some(plan.keepalive.as_secs().max(1)));

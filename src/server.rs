@@ -12,13 +12,14 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificate::Certificate;
 use crate::conn::Conn;
 use crate::gate::{self, Entry};
 use crate::h2::serve_connection;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Stages};
 
 /// Bound listeners and what answers on them.
 pub struct Server {
@@ -31,6 +32,16 @@ struct Door {
     /// `None` while a fault has it closed.
     listener: Option<TcpListener>,
     tls: Option<TlsAcceptor>,
+}
+
+/// Why a server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It was told to: connections without a request are closed at once.
+    Ordered,
+    /// Another process has its listeners: the next request on a connection that stays open is answered, and is the last there;
+    /// one without a request for [`COURTESY`] is closed.
+    HandedOver,
 }
 
 /// How a server ended.
@@ -101,18 +112,40 @@ impl Server {
             .local_addr()
     }
 
+    /// The listeners, by the scheme of what is spoken on them.
+    pub fn listeners(&self) -> impl Iterator<Item = (&'static str, &TcpListener)> {
+        self.doors.iter().filter_map(|door| {
+            let scheme = if door.tls.is_some() { "https" } else { "http" };
+            Some((scheme, door.listener.as_ref()?))
+        })
+    }
+
     /// Serves until `stop` resolves, then lets what is in flight go on for at most `grace`.
-    pub async fn run(mut self, stop: impl Future<Output = ()>, grace: Duration) -> Stopped {
-        let (stopping, is_stopping) = watch::channel(false);
+    pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) -> Stopped {
+        let stop = async {
+            stop.await;
+            Stop::Ordered
+        };
+        self.run_until(stop, grace).await
+    }
+
+    /// Serves until `stop` says why not to, then lets what is in flight go on for at most `grace`.
+    pub async fn run_until(mut self, stop: impl Future<Output = Stop>, grace: Duration) -> Stopped {
+        let (leaving, is_leaving) = watch::channel(false);
+        let (closing, is_closing) = watch::channel(false);
+        let stages = Stages {
+            is_leaving,
+            is_closing,
+        };
         let mut connections = JoinSet::new();
         let mut turn = 0;
         let mut turned = self.proxy.flow().state.board().turns();
         let mut shut = gate::is_shut(&self.proxy.flow().state).then(|| self.shut());
         tokio::pin!(stop);
-        loop {
+        let stop = loop {
             if let Some(addresses) = shut.take() {
                 tokio::select! {
-                    () = &mut stop => break,
+                    stop = &mut stop => break stop,
                     () = tokio::time::sleep(gate::SHUT_LOOK) => {}
                 }
                 if gate::is_shut(&self.proxy.flow().state) || !self.open_again(&addresses).await {
@@ -121,14 +154,14 @@ impl Server {
                 continue;
             }
             tokio::select! {
-                () = &mut stop => break,
+                stop = &mut stop => break stop,
                 // The board lives as long as the proxy.
                 _ = turned.changed() => shut = gate::is_shut(&self.proxy.flow().state).then(|| self.shut()),
                 (door, accepted) = accept(&self.doors, &mut turn) => match accepted {
                     Ok((tcp, peer)) => {
-                        let (proxy, is_stopping) = (Arc::clone(&self.proxy), is_stopping.clone());
+                        let (proxy, stages) = (Arc::clone(&self.proxy), stages.clone());
                         let tls = door.tls.clone();
-                        connections.spawn(serve(tcp, peer, tls, proxy, is_stopping));
+                        connections.spawn(serve(tcp, peer, tls, proxy, stages));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "could not accept a connection");
@@ -138,11 +171,20 @@ impl Server {
                 },
                 Some(_) = connections.join_next() => {}
             }
-        }
+        };
         drop(self.doors);
-        stopping.send_replace(true);
-        let drained = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, drained).await.is_ok() {
+        let end = Instant::now() + grace;
+        self.proxy.leave();
+        leaving.send_replace(true);
+        let courtesy = match stop {
+            Stop::Ordered => Duration::ZERO,
+            Stop::HandedOver => COURTESY.min(grace),
+        };
+        if !courtesy.is_zero() && timeout(courtesy, drain(&mut connections)).await.is_ok() {
+            return Stopped::Drained;
+        }
+        closing.send_replace(true);
+        if timeout_at(end, drain(&mut connections)).await.is_ok() {
             return Stopped::Drained;
         }
         let busy = connections.len();
@@ -176,6 +218,10 @@ impl Server {
     }
 }
 
+async fn drain(connections: &mut JoinSet<()>) {
+    while connections.join_next().await.is_some() {}
+}
+
 /// The next connection, from each listener in turn, so that one with many does not keep the others waiting.
 async fn accept<'a>(
     doors: &'a [Door],
@@ -202,7 +248,7 @@ async fn serve(
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     proxy: Arc<Proxy>,
-    mut is_stopping: watch::Receiver<bool>,
+    mut stages: Stages,
 ) {
     let (manners, held) = match gate::enter(&proxy.flow().state, peer.ip()) {
         Entry::Pass(manners, held) => (manners, held),
@@ -216,20 +262,20 @@ async fn serve(
     let patience = proxy.flow().state.plan().keepalive;
     let opened = tokio::select! {
         biased;
-        opened = tokio::time::timeout(patience, open(tcp, tls)) => opened,
+        opened = timeout(patience, open(tcp, tls)) => opened,
         // The sender lives as long as the server runs.
-        _ = is_stopping.wait_for(|is_stopping| *is_stopping) => return,
+        _ = stages.is_closing.wait_for(|is_closing| *is_closing) => return,
     };
     if let Ok(Ok((conn, _))) = &opened {
         conn.ctl().behave(manners);
     }
     match opened {
         Ok(Ok((conn, true))) => {
-            serve_connection(conn, Some(peer.ip()), &proxy, is_stopping).await;
+            serve_connection(conn, Some(peer.ip()), &proxy, stages).await;
         }
         Ok(Ok((conn, false))) => {
             conn.ctl().keep_line(b"");
-            proxy.process_new(Box::new(conn), &is_stopping).await;
+            proxy.process_new(Box::new(conn), &stages.is_closing).await;
         }
         // What a client does not like of our certificate is good to know; that it left is not.
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
@@ -252,6 +298,10 @@ async fn open(tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Conn, boo
     let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok((Conn::tls(tls)?, is_http2))
 }
+
+/// For how long after a hand-over a connection without a request is kept, so that a client that is just about to send
+/// one does not lose it.
+pub const COURTESY: Duration = Duration::from_secs(2);
 
 /// How long no connection is accepted after a failure to accept one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

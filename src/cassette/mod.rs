@@ -32,6 +32,7 @@ mod asked;
 mod coding;
 mod filing;
 mod intake;
+mod opening;
 mod policy;
 mod queue;
 mod spool;
@@ -46,7 +47,7 @@ pub use entry::{Entry, Keying};
 pub use format::BrokenFile;
 pub use index::RecordingId;
 pub use memory::MemoryStats;
-pub use queue::Begin;
+pub use queue::{Begin, Claim};
 pub use recording::{
     Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording, SideFile,
 };

@@ -1,6 +1,7 @@
 //! What a new recording means for those that are there: replace, append, once.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
@@ -19,6 +20,8 @@ pub(crate) struct Run {
     sequences: HashMap<Key, Sequence>,
     /// Names given in this run, some of which the index doesn't know yet.
     names: HashMap<String, Key>,
+    /// When the run began, if another process began it.
+    since: Option<SystemTime>,
 }
 
 /// The recordings of one key.
@@ -82,6 +85,14 @@ impl Edits {
 }
 
 impl Run {
+    /// Goes on with the run of another process: what was recorded since then belongs to it.
+    pub(crate) fn since(since: SystemTime) -> Self {
+        Self {
+            since: Some(since),
+            ..Self::default()
+        }
+    }
+
     /// Decides where a recording goes. `None` where it's not kept.
     pub(crate) fn decide(
         &mut self,
@@ -92,7 +103,10 @@ impl Run {
         policy: RecordPolicy,
     ) -> Option<Decision> {
         let End { key, ending, .. } = *end;
-        let sequence = self.sequences.entry(key).or_default();
+        let since = self.since;
+        let sequence = self.sequences.entry(key).or_insert_with(|| {
+            since.map_or_else(Sequence::default, |since| Sequence::of(change, &key, since))
+        });
         let starts = policy == RecordPolicy::Replace && !sequence.is_fresh;
         // A sequence may be long, so it's only looked at where that can matter.
         let old: Vec<Old> = if starts || !sequence.is_known || !ending.is_whole() {
@@ -165,6 +179,27 @@ impl Run {
             replaces,
             edits,
         })
+    }
+}
+
+impl Sequence {
+    /// As the process before left it.
+    fn of(change: &Change<'_>, key: &Key, since: SystemTime) -> Self {
+        let mut sequence = Self::default();
+        let index = change.index();
+        for indexed in index.recorded(key) {
+            let (place, entry) = (indexed.place, indexed.entry());
+            if entry.at < since {
+                continue;
+            }
+            if entry.ending.is_whole() {
+                sequence.is_fresh = true;
+                sequence.last_whole = sequence.last_whole.max(place);
+            } else {
+                sequence.partials.push(entry.name);
+            }
+        }
+        sequence
     }
 }
 

@@ -94,6 +94,25 @@ pub(crate) struct Queue {
     taken: Notify,
     /// Exchanges that were finished and can't be looked up yet.
     unsettled: AtomicUsize,
+    /// Signalled when the last claim is given up.
+    unclaimed: Notify,
+}
+
+/// The right to begin a recording, or to go on with one. Whoever has one keeps the cassette's writer from retiring.
+#[derive(Debug)]
+pub struct Claim {
+    queue: Arc<Queue>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        state.claims -= 1;
+        if state.claims == 0 {
+            drop(state);
+            self.queue.unclaimed.notify_waiters();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +132,9 @@ struct State {
     is_urgent: bool,
     is_closing: bool,
     is_done: bool,
+    /// Whether the writer waits for another process to let the cassette go.
+    is_behind: bool,
+    claims: usize,
     /// Why nothing is written any more.
     stopped: Option<String>,
     next: u64,
@@ -130,6 +152,45 @@ pub(crate) struct Batch {
 impl Queue {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of a writer that waits for another process to let the cassette go.
+    pub(crate) fn behind() -> Self {
+        let queue = Self::default();
+        queue.state().is_behind = true;
+        queue
+    }
+
+    /// Whether the writer waits for another process to let the cassette go.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.state().is_behind
+    }
+
+    /// The writer has the cassette for itself.
+    pub(crate) fn come_first(&self) {
+        self.state().is_behind = false;
+    }
+
+    /// The right to begin a recording.
+    pub(crate) fn claim(self: &Arc<Self>) -> Claim {
+        self.state().claims += 1;
+        Claim {
+            queue: Arc::clone(self),
+        }
+    }
+
+    /// Resolves when nobody has a claim.
+    pub(crate) async fn unclaimed(&self) {
+        loop {
+            let unclaimed = self.unclaimed.notified();
+            tokio::pin!(unclaimed);
+            // From here on it misses no signal.
+            unclaimed.as_mut().enable();
+            if self.state().claims == 0 {
+                return;
+            }
+            unclaimed.await;
+        }
     }
 
     /// A number for a new exchange. `None` where nothing is written any more.
@@ -221,12 +282,15 @@ impl Queue {
     }
 
     /// Waits while much is queued, as long as the writer makes progress: so that a transfer faster than the disk is read at
-    /// the disk's speed instead of filling the memory. A disk that stands still is not waited for.
+    /// the disk's speed instead of filling the memory. A disk that stands still is not waited for, nor another process.
     pub(crate) async fn catch_up(&self) {
         loop {
             let taken = self.taken.notified();
-            if self.state().queued <= MUCH || tokio::time::timeout(STANDSTILL, taken).await.is_err()
-            {
+            let is_served = {
+                let state = self.state();
+                state.queued <= MUCH || state.is_behind
+            };
+            if is_served || tokio::time::timeout(STANDSTILL, taken).await.is_err() {
                 return;
             }
         }

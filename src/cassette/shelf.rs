@@ -88,6 +88,12 @@ impl Shelf {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Some(rules);
     }
 
+    /// Looks again which files are there.
+    pub(crate) fn rescan(&self) {
+        let _changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.scan(self.rules().as_deref());
+    }
+
     /// The rules by which recordings are found.
     pub(crate) fn rules(&self) -> Option<Arc<Rules>> {
         self.rules

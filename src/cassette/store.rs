@@ -1,32 +1,27 @@
 //! A cassette that is open: the handle that everything above holds.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
 use crate::cassette::entry::{Entry, Keying, canonical};
-use crate::cassette::files;
-use crate::cassette::files::WriteError;
 use crate::cassette::format::BrokenFile;
 use crate::cassette::index::RecordingId;
-use crate::cassette::journal::Journal;
 use crate::cassette::memory::{Loaded, MemoryStats};
 use crate::cassette::near::Sketch;
-use crate::cassette::queue::{Begin, Message, Queue};
-use crate::cassette::recording::{BODIES, Recording};
+use crate::cassette::opening;
+use crate::cassette::queue::{Begin, Claim, Message, Queue};
+use crate::cassette::recording::Recording;
 use crate::cassette::recover;
 use crate::cassette::shelf::Shelf;
 use crate::cassette::ticket::Ticket;
 use crate::cassette::watch::Watch;
-use crate::cassette::writer::Writer;
 use crate::key::{Canonical, Key};
 use crate::message::RequestHead;
 
@@ -80,6 +75,7 @@ struct Inner {
     /// `None` where it's only read.
     queue: Option<Arc<Queue>>,
     watch: OnceLock<Watch>,
+    since: SystemTime,
 }
 
 impl Drop for Inner {
@@ -106,11 +102,11 @@ impl Cassette {
     }
 
     fn open_to_read(folder: &Path) -> Result<Self, CassetteError> {
-        fs::read_dir(folder).map_err(failed("read", folder))?;
+        fs::read_dir(folder).map_err(opening::failed("read", folder))?;
         let mut recovered = HashMap::new();
         let mut hidden = Vec::new();
-        if !is_written(&folder.join(LOCK)) {
-            for one in recover::read(folder).map_err(unreadable)? {
+        if !opening::is_written(folder) {
+            for one in recover::read(folder).map_err(opening::unreadable)? {
                 hidden.extend(one.replaces);
                 recovered.insert(one.recording.name.clone(), Arc::new(one.recording));
             }
@@ -121,39 +117,53 @@ impl Cassette {
                 shelf: Arc::new(shelf),
                 queue: None,
                 watch: OnceLock::new(),
+                since: SystemTime::now(),
             }),
         })
     }
 
+    /// Opens for writing a cassette that another process has, and goes on with its run, which began `since` then. It's taken
+    /// once the sender of `turn` is gone, and the other process has let go. Until then recordings wait in memory (64 MiB; of
+    /// what is more, only the beginning is kept), and can't be looked up.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::open`], but for `Locked`.
+    pub fn open_behind(
+        folder: &Path,
+        since: SystemTime,
+        turn: Receiver<()>,
+    ) -> Result<Self, CassetteError> {
+        Ok(Self::written(
+            opening::open_behind(folder, since, turn)?,
+            since,
+        ))
+    }
+
     fn open_to_write(folder: &Path) -> Result<Self, CassetteError> {
-        files::make_folder(folder).map_err(failed("create", folder))?;
-        let lock = lock(folder)?;
-        let bodies = folder.join(BODIES);
-        if fs::symlink_metadata(&bodies).is_ok_and(|found| found.is_symlink()) {
-            return Err(CassetteError::Symlink(bodies));
-        }
-        files::make_folder(&bodies).map_err(failed("create", &bodies))?;
-        let recovered = recover::read(folder).map_err(unreadable)?;
-        recover::settle(folder, recovered).map_err(unreadable)?;
-        let journal = Journal::open(folder).map_err(failed("write", folder))?;
-        let shelf = Arc::new(Shelf::new(
-            Arc::new(folder.to_owned()),
-            HashMap::new(),
-            Vec::new(),
-        ));
-        let queue = Arc::new(Queue::default());
-        let writer = Writer::new(Arc::clone(&shelf), Arc::clone(&queue), journal, lock);
-        thread::Builder::new()
-            .name("cassette".to_owned())
-            .spawn(move || writer.run())
-            .map_err(failed("start a thread for", folder))?;
-        Ok(Self {
+        let since = SystemTime::now();
+        Ok(Self::written(opening::open(folder)?, since))
+    }
+
+    fn written((shelf, queue): (Arc<Shelf>, Arc<Queue>), since: SystemTime) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 shelf,
                 queue: Some(queue),
                 watch: OnceLock::new(),
+                since,
             }),
-        })
+        }
+    }
+
+    /// Whether it was opened for writing.
+    pub fn is_written(&self) -> bool {
+        self.inner.queue.is_some()
+    }
+
+    /// When the run began to which its recordings belong.
+    pub fn since(&self) -> SystemTime {
+        self.inner.since
     }
 
     /// Its folder.
@@ -178,7 +188,7 @@ impl Cassette {
     pub fn watch(&self) -> Result<(), CassetteError> {
         if self.inner.watch.get().is_none() {
             let watch = Watch::start(Arc::clone(&self.inner.shelf))
-                .map_err(failed("start a thread for", self.folder()))?;
+                .map_err(opening::failed("start a thread for", self.folder()))?;
             // A second watch that was begun meanwhile ends here.
             drop(self.inner.watch.set(watch));
         }
@@ -316,13 +326,32 @@ impl Cassette {
         self.inner.queue.as_ref()?.stopped()
     }
 
-    /// Resolves when everything that was finished before this call can be looked up. Costs nothing where all is.
+    /// The right to begin a recording later, which keeps [`Self::retire`] waiting. `None` where nothing is written.
+    pub fn claim(&self) -> Option<Claim> {
+        Some(self.inner.queue.as_ref()?.claim())
+    }
+
+    /// Waits until nobody has a claim and no recording is under way, then writes what is left and lets the cassette go. Says
+    /// whether all was done, `within` so long from then on.
+    pub async fn retire(&self, within: Duration) -> bool {
+        if let Some(queue) = &self.inner.queue {
+            queue.unclaimed().await;
+        }
+        let cassette = self.clone();
+        // A writer that panicked has said so itself.
+        tokio::task::spawn_blocking(move || cassette.close(within))
+            .await
+            .unwrap_or(false)
+    }
+
+    /// Resolves when everything that was finished before this call can be looked up. Costs nothing where all is. Another process
+    /// that has the cassette is not waited for.
     pub fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
         let waiting = self
             .inner
             .queue
             .as_ref()
-            .filter(|queue| !queue.is_settled())
+            .filter(|queue| !queue.is_settled() && !queue.is_behind())
             .map(|queue| {
                 let (sender, receiver) = oneshot::channel();
                 queue.push(Message::Settle(sender));
@@ -355,45 +384,6 @@ fn finished(loaded: Loaded) -> Result<Arc<Recording>, CassetteError> {
         None => Err(CassetteError::Gone),
     }
 }
-
-/// Takes the lock of a cassette.
-fn lock(folder: &Path) -> Result<File, CassetteError> {
-    let path = folder.join(LOCK);
-    let file = files::append_to(&path).map_err(failed("write", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(CassetteError::Locked(folder.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
-    }
-}
-
-/// Whether a process writes to the cassette of this lock now.
-fn is_written(path: &Path) -> bool {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path);
-    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CassetteError {
-    move |source| CassetteError::Io {
-        doing,
-        path: path.to_owned(),
-        source,
-    }
-}
-
-fn unreadable(error: WriteError) -> CassetteError {
-    CassetteError::Io {
-        doing: "recover",
-        path: error.path,
-        source: error.source,
-    }
-}
-
-/// The name of the lock within a cassette.
-const LOCK: &str = ".lock";
 
 /// How many files a miss may cost.
 const MAX_NEAR: usize = 32;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::warn;
 
-use crate::cassette::queue::{Begin, Message, Queue};
+use crate::cassette::queue::{Begin, Claim, Message, Queue};
 use crate::message::{Chunk, Ending, Headers, ResponseHead};
 
 /// What the recorder of one exchange holds. No call waits or fails: where the disk can't follow, the recording ends with
@@ -16,6 +16,8 @@ pub struct Ticket {
     queue: Arc<Queue>,
     id: u64,
     is_open: bool,
+    /// Given up last, when the writer has been told all.
+    _claim: Claim,
 }
 
 impl Ticket {
@@ -30,6 +32,7 @@ impl Ticket {
             queue: Arc::clone(queue),
             id,
             is_open: true,
+            _claim: queue.claim(),
         })
     }
 

@@ -43,14 +43,20 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// A writer for a journal that was emptied.
-    pub(crate) fn new(shelf: Arc<Shelf>, queue: Arc<Queue>, journal: Journal, lock: File) -> Self {
+    pub(crate) fn new(
+        shelf: Arc<Shelf>,
+        queue: Arc<Queue>,
+        run: Run,
+        journal: Journal,
+        lock: File,
+    ) -> Self {
         Self {
             shelf,
             queue,
             journal,
             lines: Vec::new(),
             open: HashMap::new(),
-            run: Run::default(),
+            run,
             hunches: Hunches::default(),
             ready: Vec::new(),
             long_journal: LONG_JOURNAL,
@@ -302,7 +308,14 @@ impl Writer {
 }
 
 /// Says that the writer came to its end, however it did.
-struct Done(Arc<Queue>);
+pub(crate) struct Done(Arc<Queue>);
+
+impl Done {
+    /// When it is dropped.
+    pub(crate) fn of(queue: &Arc<Queue>) -> Self {
+        Self(Arc::clone(queue))
+    }
+}
 
 impl Drop for Done {
     fn drop(&mut self) {

@@ -15,6 +15,7 @@ mod cassette;
 mod check;
 mod fit;
 mod run;
+mod succession;
 
 /// Record, replay, fake and break HTTP and LLM streaming APIs, byte for byte and in time.
 #[derive(Debug, Parser)]
@@ -53,6 +54,10 @@ struct Listen {
     /// Host and port to listen on; port 0 takes a free one. The first line on stdout says which.
     #[arg(long, value_name = "ADDR", env = "REHEARSAL_LISTEN")]
     listen: Option<crate::config::Address>,
+    /// Take the place of the process that listens there now: no request is lost, and it ends when its open exchanges have, or
+    /// its grace time is over. An error where none does.
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Why a command ended without success.

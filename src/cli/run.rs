@@ -11,17 +11,19 @@ use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::succession::Succession;
 use super::{Failure, Listen, config_file, print};
 use crate::cassette::{Access, Cassette};
 use crate::certificate::{Certificate, TlsSettings};
 use crate::config::{self, Address, Config, RouteSettings, Upstream};
 use crate::exchange::Flow;
 use crate::fault::distribution::Distribution;
+use crate::handover::{Hold, Successor};
 use crate::link::UpstreamTls;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
-use crate::server::{Server, Stopped};
+use crate::server::{COURTESY, Server, Stop, Stopped};
 use crate::shape::pace::{Pace, TokenPace};
 use crate::shape::profile::Profile;
 use crate::state::State;
@@ -139,7 +141,7 @@ pub(super) fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
             config.cassette.path.display()
         ),
     };
-    run(&config, &what, file.is_none())
+    run(&config, &serve.listen, &what, file.is_none())
 }
 
 pub(super) fn record(record: &Record) -> Result<ExitCode, Failure> {
@@ -221,17 +223,22 @@ fn with_flags(mut config: Config, listen: &Listen, what: &str) -> Result<ExitCod
     config
         .check()
         .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
-    run(&config, what, false)
+    run(&config, listen, what, false)
 }
 
 /// Starts everything, or nothing.
-fn run(config: &Config, what: &str, is_default: bool) -> Result<ExitCode, Failure> {
+fn run(
+    config: &Config,
+    listen: &Listen,
+    what: &str,
+    is_default: bool,
+) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")
         .map_err(Failure::Unusable)?;
-    let result = runtime.block_on(run_in_runtime(config, what, is_default));
+    let result = runtime.block_on(run_in_runtime(config, listen, what, is_default));
     // Whatever still runs was asked to end and did not.
     runtime.shutdown_background();
     result
@@ -239,6 +246,7 @@ fn run(config: &Config, what: &str, is_default: bool) -> Result<ExitCode, Failur
 
 async fn run_in_runtime(
     config: &Config,
+    listen: &Listen,
     what: &str,
     is_default: bool,
 ) -> Result<ExitCode, Failure> {
@@ -249,21 +257,25 @@ async fn run_in_runtime(
     if plan.counts_tokens() {
         drop(tokio::task::spawn_blocking(tokens::warm));
     }
-    // Binding comes first: a port in use must not leave a new cassette behind.
-    let listener = Server::listen(&config.listen.http.to_string())
+    let mut succession = Succession::begin(&config.listen, listen.take_over)
         .await
-        .with_context(|| format!("could not listen on {}", config.listen.http))
+        .map_err(Failure::Unusable)?;
+    // Binding comes first: a port in use must not leave a new cassette behind.
+    let listener = succession
+        .listen("http", &config.listen.http)
+        .await
         .map_err(Failure::Unusable)?;
     let tls = match (&config.listen.https, &config.listen.tls) {
         (Some(address), Some(settings)) => Some(
-            listen_with_tls(address, settings, &config.folder)
+            listen_with_tls(&mut succession, address, settings, &config.folder)
                 .await
                 .map_err(Failure::Unusable)?,
         ),
         // A check has found the one without the other.
         (Some(_), None) | (None, _) => None,
     };
-    let cassette = open_cassette(&config.cassette, &plan).map_err(Failure::Unusable)?;
+    let cassette =
+        open_cassette(&config.cassette, &plan, &mut succession).map_err(Failure::Unusable)?;
     let mut signals = Signals::new()
         .context("could not wait for signals")
         .map_err(Failure::Unusable)?;
@@ -281,42 +293,57 @@ async fn run_in_runtime(
     let addresses = server
         .addresses()
         .map_err(|error| Failure::Unusable(error.into()))?;
+    let handing_over = succession
+        .complete(&config.listen, &server, cassette.as_ref())
+        .await
+        .map_err(Failure::Unusable)?;
     announce(&addresses, what, is_default, cassette.as_ref())?;
+    let written = cassette.clone();
+    let grace = config.listen.grace.0;
     let finishing = async {
         upstreams.drained().await;
-        if let Some(cassette) = cassette {
+        if let Some(cassette) = written {
             // A writer that panicked has said so itself.
-            drop(tokio::task::spawn_blocking(move || cassette.close(CLOSING)).await);
+            drop(tokio::task::spawn_blocking(move || cassette.close(grace.max(CLOSING))).await);
         }
     };
-    serve_until_stopped(server, config.listen.grace.0, &mut signals, finishing).await
+    serve_until_stopped(
+        server,
+        grace,
+        &mut signals,
+        handing_over,
+        cassette,
+        finishing,
+    )
+    .await
 }
 
 async fn listen_with_tls(
+    succession: &mut Succession,
     address: &Address,
     settings: &TlsSettings,
     folder: &Path,
 ) -> anyhow::Result<(TcpListener, Certificate)> {
     let certificate =
         Certificate::load(settings, folder).context("could not use the certificate")?;
-    let listener = Server::listen(&address.to_string())
-        .await
-        .with_context(|| format!("could not listen on {address}"))?;
+    let listener = succession.listen("https", address).await?;
     Ok((listener, certificate))
 }
 
-/// Serves until the first signal, lets what is in flight go on for the grace time, then finishes; a second signal ends
-/// at once.
+/// Serves until the first signal, or until another process takes over; lets what is in flight go on for the grace time, then
+/// finishes; a second signal ends at once.
 async fn serve_until_stopped(
     server: Server,
     grace: Duration,
     signals: &mut Signals,
+    handing_over: impl Future<Output = Successor>,
+    cassette: Option<Cassette>,
     finishing: impl Future<Output = ()>,
 ) -> Result<ExitCode, Failure> {
-    let (stop, is_stopping) = tokio::sync::oneshot::channel::<()>();
+    let (stop, is_stopping) = tokio::sync::oneshot::channel();
     let ending = async {
-        if let Stopped::GraceOver(busy) = server.run(async { drop(is_stopping.await) }, grace).await
-        {
+        let stop = async { is_stopping.await.unwrap_or(Stop::Ordered) };
+        if let Stopped::GraceOver(busy) = server.run_until(stop, grace).await {
             tracing::warn!(busy, "the grace time is over; connections were cut");
         }
         // What is still read for the recorder alone has the grace time too.
@@ -330,14 +357,37 @@ async fn serve_until_stopped(
     tokio::pin!(ending);
     tokio::select! {
         () = &mut ending => return Ok(ExitCode::SUCCESS),
-        () = signals.next() => {}
+        () = signals.next() => {
+            tracing::info!(?grace, "stopping; a second signal ends at once");
+            // The server is still there to be told.
+            stop.send(Stop::Ordered).ok();
+        }
+        successor = handing_over => {
+            tracing::info!(pid = successor.pid(), ?grace, "another process has taken over; a signal ends at once");
+            stop.send(Stop::HandedOver).ok();
+            let hold = successor.confirm().await;
+            if let Some(cassette) = cassette {
+                tokio::spawn(let_go(cassette, grace.max(CLOSING), hold));
+            }
+        }
     }
-    tracing::info!(?grace, "stopping; a second signal ends at once");
-    // The server is still there to be told.
-    stop.send(()).ok();
     tokio::select! {
         () = &mut ending => Ok(ExitCode::SUCCESS),
         () = signals.next() => Ok(ended_at_once()),
+    }
+}
+
+/// Lets the successor have the cassette as soon as nothing is recorded here any more, and `within` so long of it what was
+/// is written: this process may wait for the one before it itself.
+async fn let_go(cassette: Cassette, within: Duration, hold: Hold) {
+    // Until then a connection may still bring a request.
+    tokio::time::sleep(COURTESY + COURTESY / 8).await;
+    if cassette.retire(within).await {
+        tracing::info!("let the cassette go");
+        drop(hold);
+    } else {
+        // The end of the process lets go.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -348,22 +398,28 @@ fn ended_at_once() -> ExitCode {
 }
 
 /// The cassette that the plan needs, with the rights that it needs.
-fn open_cassette(settings: &config::Cassette, plan: &Plan) -> anyhow::Result<Option<Cassette>> {
+fn open_cassette(
+    settings: &config::Cassette,
+    plan: &Plan,
+    succession: &mut Succession,
+) -> anyhow::Result<Option<Cassette>> {
     let path = &settings.path;
     if !plan.needs_cassette() {
         return Ok(None);
     }
-    let access = if plan.records() {
-        Access::Write
+    let cassette = if plan.records() {
+        match succession.run_of(path) {
+            Some((since, turn)) => Cassette::open_behind(path, since, turn),
+            None => Cassette::open(path, Access::Write),
+        }
+    } else if path.exists() {
+        Cassette::open(path, Access::Read)
     } else {
-        Access::Read
-    };
-    if access == Access::Read && !path.exists() {
         tracing::warn!(cassette = %path.display(), "there is no cassette yet, so nothing can be replayed");
         return Ok(None);
-    }
-    let cassette = Cassette::open(path, access)
-        .with_context(|| format!("could not open the cassette {}", path.display()))?;
+    };
+    let cassette =
+        cassette.with_context(|| format!("could not open the cassette {}", path.display()))?;
     cassette.limit_memory(settings.entries, settings.memory.as_usize());
     cassette.index(plan.keying());
     cassette

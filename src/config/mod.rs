@@ -129,6 +129,10 @@ pub struct Listen {
     pub tls: Option<TlsSettings>,
     /// How long open exchanges may go on after the order to stop.
     pub grace: Span,
+    /// The Unix domain socket through which `--take-over` gets the listeners. Not set: one in `$XDG_RUNTIME_DIR/rehearsal`, or
+    /// in a folder of our own among the temporary ones, named by the address of `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handover: Option<PathBuf>,
     /// What is done to whole connections on purpose.
     #[serde(rename = "fault")]
     pub faults: Vec<ListenFault>,
@@ -141,6 +145,7 @@ impl Default for Listen {
             https: None,
             tls: None,
             grace: Span::secs(10),
+            handover: None,
             faults: Vec::new(),
         }
     }

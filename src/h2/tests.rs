@@ -76,7 +76,7 @@ async fn serve_one() -> (TcpStream, JoinHandle<()>, watch::Sender<bool>) {
                 act(&path, &mut client).await;
             }
         };
-        Serving::new(connection, ctl, &plan, exchange)
+        Serving::new(connection, ctl, &plan, None, exchange)
             .run(stopping)
             .await;
     });

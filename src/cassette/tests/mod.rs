@@ -1,5 +1,6 @@
 //! A stage on which exchanges are recorded, and what they all use.
 
+mod behind;
 mod crash;
 mod disk;
 mod encoded;

@@ -257,7 +257,7 @@ fn a_cut_ends_the_answer_in_the_way_asked_for() {
         }],
         &THREE,
     );
-    assert_eq!(told, ["0 cut Reset"]);
+    assert_eq!(told, ["10 cut Reset"]);
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! Takes the place of a running process, and is there for the next one.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, anyhow};
+use tokio::net::TcpListener;
+
+use crate::cassette::Cassette;
+use crate::config::{Address, Listen};
+use crate::handover::{Legacy, Offer, Predecessor, Successor, default_path};
+use crate::server::Server;
+
+/// The process that was here before, if its place is taken.
+pub(super) struct Succession {
+    before: Option<Predecessor>,
+    /// Dropped when the process before has let its cassette go.
+    is_held: Option<Sender<()>>,
+}
+
+impl Succession {
+    /// Finds the process whose place is taken; nothing to find where none is.
+    pub(super) async fn begin(settings: &Listen, takes_over: bool) -> anyhow::Result<Self> {
+        if !takes_over {
+            return Ok(Self {
+                before: None,
+                is_held: None,
+            });
+        }
+        let path = match &settings.handover {
+            Some(path) => path.clone(),
+            None => path_by(&settings.http).await?,
+        };
+        let before = Predecessor::find(&path)
+            .await
+            .context("could not take over")?;
+        Ok(Self {
+            before: Some(before),
+            is_held: None,
+        })
+    }
+
+    /// The listener of the process before, or one of our own where it has none for this address.
+    pub(super) async fn listen(
+        &mut self,
+        scheme: &str,
+        address: &Address,
+    ) -> anyhow::Result<TcpListener> {
+        if let Some(before) = &mut self.before {
+            let addresses: Vec<_> = tokio::net::lookup_host(address.to_string())
+                .await
+                .with_context(|| format!("could not look up {address}"))?
+                .collect();
+            let taken = before
+                .take(scheme, &addresses)
+                .context("could not use a listener of the process before")?;
+            if let Some(listener) = taken {
+                return Ok(listener);
+            }
+        }
+        Server::listen(&address.to_string())
+            .await
+            .with_context(|| format!("could not listen on {address}"))
+    }
+
+    /// Where the process before records into this cassette: since when its run goes on, and what tells our turn to.
+    pub(super) fn run_of(&mut self, cassette: &Path) -> Option<(SystemTime, Receiver<()>)> {
+        let (other, since) = self.before.as_ref()?.legacy().writes.as_ref()?;
+        if full(cassette).as_ref() != Some(other) {
+            return None;
+        }
+        let (is_held, turn) = channel();
+        self.is_held = Some(is_held);
+        Some((*since, turn))
+    }
+
+    /// Takes over, now that all is ready, and offers the listeners to the next process. What is given resolves when that one
+    /// is ready to accept.
+    pub(super) async fn complete(
+        self,
+        settings: &Listen,
+        server: &Server,
+        cassette: Option<&Cassette>,
+    ) -> anyhow::Result<impl Future<Output = Successor> + use<>> {
+        let offer = match self.offer(settings, server).await {
+            Ok(offer) => Some(offer),
+            Err(error) if settings.handover.is_some() => return Err(error),
+            Err(error) => {
+                tracing::warn!("no process will be able to take over: {error:#}");
+                None
+            }
+        };
+        let listeners = server
+            .listeners()
+            .map(|(scheme, listener)| Ok((scheme, listener.as_fd().try_clone_to_owned()?)))
+            .collect::<std::io::Result<Vec<_>>>()
+            .context("could not pass the listeners on")?;
+        let legacy = Legacy {
+            writes: cassette
+                .filter(|cassette| cassette.is_written())
+                .and_then(|cassette| Some((full(cassette.folder())?, cassette.since()))),
+        };
+        if let Some(before) = self.before {
+            let pid = before.pid();
+            let let_go = before.succeed().await.context("could not take over")?;
+            tracing::info!(pid, "took over from another process");
+            let is_held = self.is_held;
+            tokio::spawn(async move {
+                let_go.await;
+                drop(is_held);
+            });
+        }
+        Ok(succeeded(offer, listeners, legacy))
+    }
+
+    async fn offer(&self, settings: &Listen, server: &Server) -> anyhow::Result<Offer> {
+        let path = match &settings.handover {
+            Some(path) => path.clone(),
+            None => default_path(server.address()?),
+        };
+        if self.before.is_none() && Offer::is_taken(&path).await {
+            return Err(anyhow!(
+                "a running process offers its listeners at `{}` already",
+                path.display()
+            ));
+        }
+        Ok(Offer::new(&path)?)
+    }
+}
+
+/// Offers the listeners until a process takes them.
+async fn succeeded(
+    offer: Option<Offer>,
+    listeners: Vec<(&'static str, OwnedFd)>,
+    legacy: Legacy,
+) -> Successor {
+    let Some(mut offer) = offer else {
+        return std::future::pending().await;
+    };
+    if let Err(error) = offer.publish() {
+        tracing::warn!("no process will be able to take over: {error}");
+        return std::future::pending().await;
+    }
+    let fds: Vec<_> = listeners
+        .iter()
+        .map(|(scheme, fd)| (*scheme, fd.as_fd()))
+        .collect();
+    let successor = offer.successor(&fds, &legacy).await;
+    offer.abandon();
+    successor
+}
+
+/// Where a process that listens at this address offers its listeners.
+async fn path_by(address: &Address) -> anyhow::Result<PathBuf> {
+    if address.port == 0 {
+        return Err(anyhow!(
+            "with port 0 there is no telling whose place to take; name the port, or set `listen.handover`"
+        ));
+    }
+    let resolved = tokio::net::lookup_host(address.to_string())
+        .await
+        .with_context(|| format!("could not look up {address}"))?
+        .next()
+        .ok_or_else(|| anyhow!("{address} stands for no address"))?;
+    Ok(default_path(resolved))
+}
+
+/// The path from the root, without links.
+fn full(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
