@@ -454,7 +454,7 @@ impl Watch {
         tokio::select! {
             changed = self.turned.changed() => {
                 if changed.is_err() {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             }
             () = over => {}

@@ -263,9 +263,8 @@ impl<'a, C: Client> Served<'a, C> {
         let Some(faults) = &mut self.stages.faults else {
             return Ok(());
         };
-        match faults.pause_for(bytes) {
-            Some(pause) => pump::rest(pause, &mut faults.watch).await,
-            None => {}
+        if let Some(pause) = faults.pause_for(bytes) {
+            pump::rest(pause, &mut faults.watch).await;
         }
         Ok(())
     }

@@ -90,15 +90,15 @@ impl HttpServerApp for Proxy {
         let patience = hasty.map_or(plan.keepalive, |(after, _)| *after);
         let read = tokio::select! {
             biased;
-            read = timeout(patience, session.read_request()) => match read {
-                Ok(read) => read,
-                Err(_) => {
+            read = timeout(patience, session.read_request()) => {
+                let Ok(read) = read else {
                     if let Some((_, live)) = hasty {
                         live.count(Verdict::Injected);
                     }
                     return None;
-                }
-            },
+                };
+                read
+            }
             // The sender lives as long as the server runs.
             _ = stopping.wait_for(|is_stopping| *is_stopping) => return None,
         };
@@ -355,7 +355,11 @@ impl Client for Http1Client<'_> {
     }
 
     async fn let_out(&mut self, bytes: usize) -> Result<bool, Left> {
-        self.ctl.allow(bytes);
+        if bytes == usize::MAX {
+            self.ctl.allow_all();
+        } else {
+            self.ctl.allow(bytes);
+        }
         // A connection writes what it holds while it is read.
         tokio::select! {
             biased;
@@ -404,7 +408,7 @@ impl Client for Http1Client<'_> {
             Cut::Close if self.has_head && self.ends_with_connection => self.ctl.reset(),
             Cut::Close | Cut::Fin => {}
             Cut::Reset | Cut::ResetConnection | Cut::H2Reset(_) | Cut::GoAway(_) => {
-                self.ctl.reset()
+                self.ctl.reset();
             }
             Cut::Garbage(bytes) => self.ctl.say_last(bytes),
         }

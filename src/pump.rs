@@ -19,7 +19,7 @@ use crate::source::{EARLY, Source};
 pub use crate::cue::Cut;
 pub use line::{Faults, Shape, Stages};
 
-use line::Line;
+use line::{Due, Line};
 
 mod line;
 
@@ -135,7 +135,7 @@ pub async fn run<C: Client>(
             .gate()
             .filter(|_| may_listen && !tally.request_is_through);
         let went = tokio::select! {
-            () = until(next.flatten()), if next.is_some() => {
+            () = until(next.and_then(Due::moment)), if next.is_some() => {
                 line.play(client, source, marks, tally).await
             }
             step = source.next(request_end), if next.is_none() && !line.is_over() => {

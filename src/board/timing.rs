@@ -69,7 +69,7 @@ impl TimingSummary {
 }
 
 /// From too early to far too late, in µs.
-pub const BOUNDS_US: [i64; 20] = [
+const BOUNDS_US: [i64; 20] = [
     -1000, -500, -250, -100, 0, 50, 100, 150, 200, 250, 300, 400, 500, 750, 1000, 2000, 4000,
     10_000, 50_000, 1_000_000,
 ];

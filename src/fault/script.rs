@@ -191,8 +191,20 @@ impl Script {
         }
     }
 
+    /// Takes what the source says.
+    pub fn feed(&mut self, moment: Moment, cue: Cue) {
+        match cue {
+            Cue::Head(head, _) => self.head(moment, head),
+            Cue::Send(bytes) => self.chunk(moment, bytes),
+            Cue::Trailers(trailers) => self.trailers(moment, trailers),
+            Cue::End(ending) => self.end(moment, ending),
+            // No source says these.
+            Cue::Hold(_) | Cue::Cut(_) => {}
+        }
+    }
+
     /// The head of the answer.
-    pub fn head(&mut self, moment: Moment, mut head: ResponseHead) {
+    fn head(&mut self, moment: Moment, mut head: ResponseHead) {
         let before = self.clock.head(moment);
         self.mark_begun();
         if self.stand_in(before) {
@@ -227,7 +239,7 @@ impl Script {
     }
 
     /// Bytes of the body.
-    pub fn chunk(&mut self, moment: Moment, bytes: Bytes) {
+    fn chunk(&mut self, moment: Moment, bytes: Bytes) {
         let Some(mut units) = self.units.take() else {
             return;
         };
@@ -237,7 +249,7 @@ impl Script {
     }
 
     /// Header lines after the body.
-    pub fn trailers(&mut self, moment: Moment, trailers: Headers) {
+    fn trailers(&mut self, moment: Moment, trailers: Headers) {
         self.rest(moment);
         if !self.is_over {
             let when = self.clock.unit(moment, None);
@@ -246,7 +258,7 @@ impl Script {
     }
 
     /// The end of the answer.
-    pub fn end(&mut self, moment: Moment, ending: Ending) {
+    fn end(&mut self, moment: Moment, ending: Ending) {
         self.rest(moment);
         if ending == Ending::Complete {
             if !self.seen.terminator {
@@ -361,8 +373,9 @@ impl Script {
             .enumerate()
             .find_map(|(fault, effect)| match &effect.kind {
                 _ if effect.fate == Fate::Lifted => None,
-                Kind::SlowRead(rate) => Some((fault, rate.0)),
-                Kind::Bandwidth { up: Some(rate), .. } => Some((fault, rate.0)),
+                Kind::SlowRead(rate) | Kind::Bandwidth { up: Some(rate), .. } => {
+                    Some((fault, rate.0))
+                }
                 _ => None,
             })
     }
@@ -464,7 +477,7 @@ impl Script {
             let before = unit.bytes.split_to(length);
             self.send(
                 moment,
-                Piece {
+                &Piece {
                     bytes: before,
                     number: self.events + 1,
                     // Half an event is nothing that could be edited.
@@ -494,7 +507,7 @@ impl Script {
             part: unit.part,
             is_whole: unit.is_whole,
         };
-        self.send(moment, piece);
+        self.send(moment, &piece);
         self.fire(
             &Place::After {
                 events: self.events,
@@ -526,12 +539,12 @@ impl Script {
     }
 
     /// Sends a piece of the body, with what is done to it.
-    fn send(&mut self, moment: Moment, piece: Piece) {
+    fn send(&mut self, moment: Moment, piece: &Piece) {
         if piece.bytes.is_empty() {
             return;
         }
         self.bytes += piece.bytes.len() as u64;
-        self.look(&piece);
+        self.look(piece);
         let when = self.clock.unit(moment, piece.part);
         self.mark_begun();
         let writes = self.edits.apply(self.scene.asked.dialect, piece);
@@ -618,10 +631,9 @@ impl Script {
 
     fn is_reached(&self, position: &Position, place: &Place) -> bool {
         match (position, place) {
-            (Position::BeforeHead, Place::BeforeHead) | (Position::End, Place::End) => true,
-            // What was not reached before the end is not reached.
-            (_, Place::BeforeHead | Place::End) => false,
-            (Position::Head, Place::After { .. }) => true,
+            (Position::BeforeHead, Place::BeforeHead)
+            | (Position::End, Place::End)
+            | (Position::Head, Place::After { .. }) => true,
             (Position::Events(count), Place::After { events, .. }) => events >= count,
             (Position::Bytes(count), Place::After { bytes, .. }) => *bytes >= count.0,
             (Position::Time(span), Place::Time(now)) => {
@@ -760,11 +772,7 @@ fn position(kind: &Kind) -> Option<&Position> {
         | Kind::ErrorEvent { after, .. }
         | Kind::Corrupt { after, .. }
         | Kind::MalformedChunk { after } => Some(after),
-        Kind::Cut {
-            how: How::MissingTerminator,
-            ..
-        } => None,
-        Kind::Cut { after, .. } => Some(after),
+        Kind::Cut { after, how } => (*how != How::MissingTerminator).then_some(after),
         Kind::HoldOpen(_) => Some(&Position::End),
         _ => None,
     }

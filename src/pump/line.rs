@@ -113,6 +113,23 @@ impl Doing {
     }
 }
 
+/// When there is something to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Due {
+    Now,
+    At(Instant),
+}
+
+impl Due {
+    /// The moment; `None`: at once.
+    pub(super) fn moment(self) -> Option<Instant> {
+        match self {
+            Self::Now => None,
+            Self::At(moment) => Some(moment),
+        }
+    }
+}
+
 /// How one step went: the outcome, if it was the last.
 type Went = Result<Option<Outcome>, Left>;
 
@@ -133,14 +150,14 @@ impl<'a> Line<'a> {
         self.request_end = request_end;
     }
 
-    /// When there is something to do; `Some(None)`: at once.
-    pub(super) fn next(&mut self) -> Option<Option<Instant>> {
+    /// When there is something to do, if there is.
+    pub(super) fn next(&mut self) -> Option<Due> {
         if let Some(doing) = &self.doing {
-            return Some(Some(doing.due()));
+            return Some(Due::At(doing.due()));
         }
         let now = self.now();
         if let Some(timed) = self.shaped.front() {
-            return Some(timed.due.map(|due| self.moment(due)));
+            return Some(self.due(timed.due));
         }
         let front = match &mut self.stages.faults {
             Some(faults) => faults.script.next(now),
@@ -150,7 +167,7 @@ impl<'a> Line<'a> {
         if due.is_none() {
             self.room = None;
         }
-        due.map(|due| due.map(|due| self.moment(due)))
+        due.map(|due| self.due(due))
     }
 
     /// Whether nothing of the source matters any more.
@@ -190,45 +207,32 @@ impl<'a> Line<'a> {
             }),
             is_live: due.is_none(),
         };
-        match &mut self.stages.faults {
-            Some(faults) => {
-                match what {
-                    What::Head(head) => faults.script.head(moment, head),
-                    What::Chunk(bytes, room) => {
-                        self.room = room;
-                        faults.script.chunk(moment, bytes);
-                    }
-                    What::Trailers(trailers) => faults.script.trailers(moment, trailers),
-                    What::End(ending) => faults.script.end(moment, ending),
-                    What::Interim(_) | What::Failed(_) | What::Unreadable(_) => {}
-                }
-                Ok(None)
+        let cue = match what {
+            What::Head(head) => Cue::Head(head, None),
+            What::Chunk(bytes, room) => {
+                self.room = room;
+                Cue::Send(bytes)
             }
-            None => {
-                let cue = match what {
-                    What::Head(head) => Cue::Head(head, None),
-                    What::Chunk(bytes, room) => {
-                        self.room = room;
-                        Cue::Send(bytes)
-                    }
-                    What::Trailers(trailers) => Cue::Trailers(trailers),
-                    What::End(ending) => Cue::End(ending),
-                    What::Interim(_) | What::Failed(_) | What::Unreadable(_) => return Ok(None),
-                };
-                let timed = Timed {
-                    due,
-                    natural: due,
-                    fault: None,
-                    is_apart: false,
-                    cue,
-                };
-                if due.is_some_and(|due| self.moment(due) > Instant::now()) {
-                    self.waiting.push_back(timed);
-                    return Ok(None);
-                }
-                self.pass(timed, client, source, marks, tally).await
-            }
+            What::Trailers(trailers) => Cue::Trailers(trailers),
+            What::End(ending) => Cue::End(ending),
+            What::Interim(_) | What::Failed(_) | What::Unreadable(_) => return Ok(None),
+        };
+        if let Some(faults) = &mut self.stages.faults {
+            faults.script.feed(moment, cue);
+            return Ok(None);
         }
+        let timed = Timed {
+            due,
+            natural: due,
+            fault: None,
+            is_apart: false,
+            cue,
+        };
+        if due.is_some_and(|due| self.moment(due) > Instant::now()) {
+            self.waiting.push_back(timed);
+            return Ok(None);
+        }
+        self.pass(timed, client, source, marks, tally).await
     }
 
     /// Does what is due.
@@ -403,7 +407,9 @@ impl<'a> Line<'a> {
                     self.note(fault, next);
                 }
                 if client.let_out(drip.bytes).await? {
-                    fault.into_iter().for_each(|fault| self.release(fault));
+                    if let Some(fault) = fault {
+                        self.release(fault);
+                    }
                 } else {
                     self.doing = Some(Doing::Drip {
                         drip,
@@ -455,10 +461,10 @@ impl<'a> Line<'a> {
         for fault in faults.watch.lifted() {
             faults.script.lift(fault);
             faults.watch.release(fault);
-            if self.doing.as_ref().and_then(Doing::fault) == Some(fault) {
-                if let Some(Doing::Drip { .. }) = self.doing.take() {
-                    client.let_out(usize::MAX).await?;
-                }
+            if self.doing.as_ref().and_then(Doing::fault) == Some(fault)
+                && let Some(Doing::Drip { .. }) = self.doing.take()
+            {
+                client.let_out(usize::MAX).await?;
             }
         }
         if faults.script.upload_rate().is_none() {
@@ -528,6 +534,10 @@ impl<'a> Line<'a> {
 
     fn now(&self) -> Duration {
         Instant::now().saturating_duration_since(self.request_end)
+    }
+
+    fn due(&self, due: Option<Duration>) -> Due {
+        due.map_or(Due::Now, |due| Due::At(self.moment(due)))
     }
 
     fn moment(&self, after: Duration) -> Instant {

@@ -94,7 +94,7 @@ impl Clock {
             };
             match &armed.kind {
                 Kind::Latency { time, basis } => {
-                    clock.delays.push(delay(time, DelayPlace::Head(*basis)))
+                    clock.delays.push(delay(time, DelayPlace::Head(*basis)));
                 }
                 Kind::FirstToken(time) => clock.delays.push(delay(time, DelayPlace::FirstToken)),
                 Kind::Gap { each, correlation } => {

@@ -97,10 +97,10 @@ impl Edits {
     }
 
     /// The writes that become of a piece.
-    pub(super) fn apply(&mut self, dialect: Dialect, piece: Piece) -> Vec<Bytes> {
+    pub(super) fn apply(&mut self, dialect: Dialect, piece: &Piece) -> Vec<Bytes> {
         let mut bytes = piece.bytes.clone();
         for (fault, change) in &mut self.changes {
-            if let Some(changed) = change.apply(dialect, &bytes, &piece) {
+            if let Some(changed) = change.apply(dialect, &bytes, piece) {
                 bytes = changed;
                 self.begun.push(*fault);
             }

@@ -33,7 +33,7 @@ impl Script {
                 continue;
             };
             let kind = effect.kind.clone();
-            if self.edit_for(&kind, head) {
+            if Self::edit_for(&kind, head) {
                 self.mark_injected(fault);
             }
         }
@@ -41,7 +41,7 @@ impl Script {
     }
 
     /// Whether this fault changed the head, and with that has done all it does.
-    fn edit_for(&self, kind: &Kind, head: &mut ResponseHead) -> bool {
+    fn edit_for(kind: &Kind, head: &mut ResponseHead) -> bool {
         match kind {
             Kind::ContentType(value) => head.headers.set("content-type", value.clone()),
             Kind::ContentEncoding(value) => head.headers.set("content-encoding", value.clone()),
