@@ -452,11 +452,7 @@ pub(crate) struct LogLine {
 impl LogLine {
     pub(crate) fn of(head: &RequestHead, plan: &Plan) -> Self {
         let path = if tracing::enabled!(tracing::Level::INFO) {
-            plan.redact
-                .exchange(head)
-                .request_head(head)
-                .into_inner()
-                .path
+            plan.redact.path(head).into_inner()
         } else {
             String::new()
         };

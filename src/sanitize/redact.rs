@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::echo::{Echo, EchoStream};
 use super::members::{Members, Names, Syntax};
-use super::secrets::{self, Secrets, placeholder, rule_name};
+use super::secrets::{self, Secret, Secrets, placeholder, rule_name};
 use crate::key::multipart;
 use crate::key::payload::payload;
 use crate::message::{Headers, RequestHead, ResponseHead};
@@ -107,6 +107,30 @@ impl RedactRules {
 
     /// Collects the secrets that a request carries, so that they are found wherever they appear.
     pub fn exchange(&self, head: &RequestHead) -> Redactor {
+        let secrets = self.secrets(head);
+        let echo = Echo::new(&secrets).map(Arc::new);
+        Redactor {
+            rules: Arc::clone(&self.rules),
+            secrets,
+            echo,
+            response_syntax: Syntax::Json,
+            applied: BTreeSet::new(),
+        }
+    }
+
+    /// The path of a request alone, for a log line. Where it is shorter than every secret of the request it holds none, and
+    /// nothing is searched.
+    pub fn path(&self, head: &RequestHead) -> Redacted<String> {
+        let secrets = self.secrets(head);
+        let is_too_short = |secret: &Secret| secret.value.len() > head.path.len();
+        if secrets.list().iter().all(is_too_short) {
+            return Redacted(head.path.clone());
+        }
+        let redacted = self.exchange(head).request_head(head).into_inner();
+        Redacted(redacted.path)
+    }
+
+    fn secrets(&self, head: &RequestHead) -> Secrets {
         let mut secrets = Secrets::new(Arc::clone(&self.rules.names));
         for (name, value) in head.headers.iter() {
             if let Some(rule) = self.rules.header(name) {
@@ -118,14 +142,7 @@ impl RedactRules {
                 secrets.escaped(&rule, value);
             }
         }
-        let echo = Echo::new(&secrets).map(Arc::new);
-        Redactor {
-            rules: Arc::clone(&self.rules),
-            secrets,
-            echo,
-            response_syntax: Syntax::Json,
-            applied: BTreeSet::new(),
-        }
+        secrets
     }
 }
 

@@ -551,3 +551,34 @@ proptest! {
         streamed(&redactor, &pieces(&body, &cuts));
     }
 }
+
+#[test]
+fn a_path_alone_is_redacted_as_it_is_in_a_head() {
+    let rules = RedactRules::default();
+    for (path, authorization) in [
+        (
+            "/v1/chat/completions",
+            "Bearer sk-0123456789abcdef0123456789",
+        ),
+        (
+            "/sk-0123456789abcdef0123456789/x",
+            "Bearer sk-0123456789abcdef0123456789",
+        ),
+        ("/a/s3cretss/b", "Basic dXNlcjpzM2NyZXRzcw=="),
+        ("/s3cretss", "s3cretss"),
+        ("/", "s3cretss"),
+    ] {
+        let head = RequestHead {
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            query: None,
+            headers: [("authorization", authorization)].into_iter().collect(),
+        };
+        let whole = rules.exchange(&head).request_head(&head).into_inner().path;
+        assert_eq!(
+            rules.path(&head).into_inner(),
+            whole,
+            "{path} {authorization}"
+        );
+    }
+}
