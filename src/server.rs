@@ -29,8 +29,7 @@ pub struct Server {
 
 /// A bound listener.
 struct Door {
-    /// `None` while a fault has it closed.
-    listener: Option<TcpListener>,
+    listener: TcpListener,
     tls: Option<TlsAcceptor>,
 }
 
@@ -65,7 +64,7 @@ impl Server {
     /// On a bound listener, without TLS.
     pub fn new(listener: TcpListener, proxy: Arc<Proxy>) -> Self {
         let doors = vec![Door {
-            listener: Some(listener),
+            listener,
             tls: None,
         }];
         Self { doors, proxy }
@@ -82,7 +81,7 @@ impl Server {
     ) -> Result<Self, rustls::Error> {
         let config: ServerConfig = certificate.server_config()?;
         self.doors.push(Door {
-            listener: Some(listener),
+            listener,
             tls: Some(TlsAcceptor::from(Arc::new(config))),
         });
         Ok(self)
@@ -95,8 +94,7 @@ impl Server {
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.doors
             .iter()
-            .filter_map(|door| door.listener.as_ref())
-            .map(TcpListener::local_addr)
+            .map(|door| door.listener.local_addr())
             .collect()
     }
 
@@ -107,16 +105,16 @@ impl Server {
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.doors
             .first()
-            .and_then(|door| door.listener.as_ref())
             .ok_or(io::ErrorKind::NotConnected)?
+            .listener
             .local_addr()
     }
 
     /// The listeners, by the scheme of what is spoken on them.
     pub fn listeners(&self) -> impl Iterator<Item = (&'static str, &TcpListener)> {
-        self.doors.iter().filter_map(|door| {
+        self.doors.iter().map(|door| {
             let scheme = if door.tls.is_some() { "https" } else { "http" };
-            Some((scheme, door.listener.as_ref()?))
+            (scheme, &door.listener)
         })
     }
 
@@ -130,7 +128,7 @@ impl Server {
     }
 
     /// Serves until `stop` says why not to, then lets what is in flight go on for at most `grace`.
-    pub async fn run_until(mut self, stop: impl Future<Output = Stop>, grace: Duration) -> Stopped {
+    pub async fn run_until(self, stop: impl Future<Output = Stop>, grace: Duration) -> Stopped {
         let (leaving, is_leaving) = watch::channel(false);
         let (closing, is_closing) = watch::channel(false);
         let stages = Stages {
@@ -148,8 +146,10 @@ impl Server {
                     stop = &mut stop => break stop,
                     () = tokio::time::sleep(gate::SHUT_LOOK) => {}
                 }
-                if gate::is_shut(&self.proxy.flow().state) || !self.open_again(&addresses).await {
+                if gate::is_shut(&self.proxy.flow().state) {
                     shut = Some(addresses);
+                } else {
+                    self.open_again(&addresses);
                 }
                 continue;
             }
@@ -194,27 +194,26 @@ impl Server {
 }
 
 impl Server {
-    /// Closes the listeners, so that the system refuses who connects.
-    fn shut(&mut self) -> Vec<SocketAddr> {
+    /// Has the system refuse who connects. The sockets stay, as a process that takes over may ask for them.
+    fn shut(&self) -> Vec<SocketAddr> {
         let addresses = self.addresses().unwrap_or_default();
-        for door in &mut self.doors {
-            door.listener = None;
+        for door in &self.doors {
+            if let Err(error) = rustix::net::shutdown(&door.listener, rustix::net::Shutdown::Read) {
+                tracing::warn!(%error, "could not refuse connections");
+            }
         }
         addresses
     }
 
-    /// Opens the listeners again, where they were. `false` if another process has taken their place.
-    async fn open_again(&mut self, addresses: &[SocketAddr]) -> bool {
-        for (door, address) in self.doors.iter_mut().zip(addresses) {
-            match TcpListener::bind(address).await {
-                Ok(listener) => door.listener = Some(listener),
-                Err(error) => {
-                    tracing::warn!(%error, %address, "could not listen again");
-                    return false;
-                }
+    /// Listens again, where it listened before.
+    fn open_again(&self, addresses: &[SocketAddr]) {
+        for (door, address) in self.doors.iter().zip(addresses) {
+            // A port that the system had chosen was given back; one of the config's is still bound, which is said by an error.
+            rustix::net::bind(&door.listener, address).ok();
+            if let Err(error) = rustix::net::listen(&door.listener, BACKLOG) {
+                tracing::error!(%error, %address, "could not listen again");
             }
         }
-        true
     }
 }
 
@@ -231,9 +230,7 @@ async fn accept<'a>(
         for _ in doors {
             *turn = (*turn + 1) % doors.len();
             let door = &doors[*turn];
-            if let Some(listener) = &door.listener
-                && let Poll::Ready(accepted) = listener.poll_accept(cx)
-            {
+            if let Poll::Ready(accepted) = door.listener.poll_accept(cx) {
                 return Poll::Ready((door, accepted));
             }
         }
@@ -302,6 +299,9 @@ async fn open(tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Conn, boo
 /// For how long after a hand-over a connection without a request is kept, so that a client that is just about to send
 /// one does not lose it.
 pub const COURTESY: Duration = Duration::from_secs(2);
+
+/// How many connections wait to be accepted, as tokio has it (1.x).
+const BACKLOG: i32 = 1024;
 
 /// How long no connection is accepted after a failure to accept one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

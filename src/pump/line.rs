@@ -509,7 +509,8 @@ impl<'a> Line<'a> {
                         && !matches!(timed.cue, Cue::Hold(_) | Cue::Cut(_))
                         && timed.due.is_none_or(|due| due <= now)
                 }
-                None => !faults.script.is_over() && source.is_ready(request_end),
+                // What the source says next may begin with a silence.
+                None => false,
             },
             None => source.is_ready(request_end),
         }
