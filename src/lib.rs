@@ -92,5 +92,7 @@ mod h2;
 
 pub mod server;
 
+pub mod admin;
+
 // Floor 7: command line.
 pub mod cli;
