@@ -50,7 +50,7 @@ pub(super) async fn switch(
     Path((route, rule)): Path<(String, String)>,
     body: Body,
 ) -> Answer {
-    turn(&shared.board, Name { route, rule }, &body)
+    turn(&shared.board, &Name { route, rule }, &body)
 }
 
 /// The same for a route that is called `explain`.
@@ -60,10 +60,10 @@ pub(super) async fn switch_of_explain(
     body: Body,
 ) -> Answer {
     let route = "explain".to_owned();
-    turn(&shared.board, Name { route, rule }, &body)
+    turn(&shared.board, &Name { route, rule }, &body)
 }
 
-fn turn(board: &Board, name: Name, body: &Body) -> Answer {
+fn turn(board: &Board, name: &Name, body: &Body) -> Answer {
     let Switch { on, ttl } = read(body)?;
     let time = ttl.map(some_time).transpose()?;
     if !on && time.is_some() {
@@ -72,11 +72,11 @@ fn turn(board: &Board, name: Name, body: &Body) -> Answer {
             "`ttl` says how long a rule stays on, so it needs `on` to be true",
         ));
     }
-    let is_known = board.switch(&name, on, time);
+    let is_known = board.switch(name, on, time);
     if is_known {
         tracing::info!(route = name.route, rule = name.rule, on, ttl = ?time, "a fault was switched");
     }
-    now(board, &name)
+    now(board, name)
 }
 
 /// `POST /v1/faults/{route}/{rule}/ttl`

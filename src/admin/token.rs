@@ -1,8 +1,8 @@
 //! The secret of the admin listener: given, or made up and left in a file that only its owner can read.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,8 @@ pub struct Token(String);
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
-    /// Device and inode.
-    id: (u64, u64),
+    /// Open, so that its number is given to no other file meanwhile.
+    file: File,
 }
 
 /// Why there is no token.
@@ -89,14 +89,11 @@ impl Token {
             }
             made => made,
         };
-        let mut file = File::from(file.map_err(|error| at(&path)(error.into()))?);
+        let file = File::from(file.map_err(|error| at(&path)(error.into()))?);
         let token = random().map_err(at(Path::new(RANDOM)))?;
-        let id = file
-            .metadata()
-            .map(|metadata| (metadata.dev(), metadata.ino()))
-            .map_err(at(&path))?;
-        let kept = TokenFile { path, id };
-        writeln!(file, "{token}").map_err(at(&kept.path))?;
+        let mut kept = TokenFile { path, file };
+        io::Write::write_all(&mut kept.file, format!("{token}\n").as_bytes())
+            .map_err(at(&kept.path))?;
         Ok((Self(token), kept))
     }
 
@@ -151,8 +148,10 @@ impl TokenFile {
 
 impl Drop for TokenFile {
     fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.id);
+        let is_ours = match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
+            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+            (Ok(_) | Err(_), _) => false,
+        };
         if is_ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, file = %self.path.display(), "could not remove the token file");
         }
@@ -242,7 +241,10 @@ fn at(path: &Path) -> impl Fn(io::Error) -> TokenError {
 fn random() -> io::Result<String> {
     let mut bytes = [0_u8; 32];
     File::open(RANDOM)?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes all that is written");
+        text
+    }))
 }
 
 /// The system's own chance.

@@ -48,13 +48,12 @@ pub(super) async fn listen(address: &Address, is_remote: bool) -> anyhow::Result
 impl Door {
     pub(super) fn open(self, board: &Arc<Board>) -> anyhow::Result<Open> {
         let port = self.listener.local_addr()?.port();
-        let (token, file) = match given_token()? {
-            Some(token) => (token, None),
-            None => {
-                let (token, file) =
-                    Token::make(port).context("could not keep the token of the admin listener")?;
-                (token, Some(file))
-            }
+        let (token, file) = if let Some(token) = given_token()? {
+            (token, None)
+        } else {
+            let (token, file) =
+                Token::make(port).context("could not keep the token of the admin listener")?;
+            (token, Some(file))
         };
         if let Some(file) = &file {
             tracing::info!(file = %file.path().display(), "the token of the admin listener is in this file");
