@@ -338,3 +338,13 @@ def test_a_check_of_timing_says_what_this_machine_keeps(rehearsal):
         assert p50 <= p99 <= most
     assert lines[5].startswith("of 100 times this machine keeps 99 to within ")
     assert rehearsal.run("check").returncode == 2
+
+
+def test_a_delay_of_an_answer_without_a_pace_is_paid_once(rehearsal):
+    config = FAULTS.replace('latency = "5ms"', 'latency = "2s"')
+    watched = Watched(rehearsal, rehearsal.where, config)
+    for stream in (False, True):
+        start = time.monotonic()
+        watched.chat("?late=1", stream=stream).read()
+        took = time.monotonic() - start
+        assert 1.99 <= took < 3.9, f"{took:.1f} s"
