@@ -159,6 +159,10 @@ fn name(row: &Value) -> String {
 
 fn state(row: &Value) -> String {
     match (row["on"] == true, row["left_ms"].as_u64()) {
+        // Nobody reads the milliseconds of a minute.
+        (true, Some(left)) if left >= 1000 => {
+            format!("on for {}", Span::secs(left.div_ceil(1000)))
+        }
         (true, Some(left)) => format!("on for {}", Span::millis(left)),
         (true, None) => "on".to_owned(),
         (false, _) => "off".to_owned(),

@@ -212,4 +212,21 @@ mod tests {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn only_a_host_of_this_machine_alone_is_loopback() {
+        for (text, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("LocalHost:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.0.2.1:1", false),
+            ("localhost.example:1", false),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.is_loopback(), expected, "{text}");
+        }
+    }
 }
