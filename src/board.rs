@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::dice::{Draw, DrawKey, draw};
 use crate::fault::bucket::{self, Charge, RateLimiter, RateLimits};
 use crate::fault::counts::Counts;
 
@@ -128,14 +129,23 @@ pub struct Injection {
     pub seed: u64,
     /// What the draw was made for: method, path, client and the like, without a secret.
     pub key: String,
+    /// The name under which it was drawn: that of the rule, or of its group.
+    pub drawn_as: String,
     /// The key as the draw takes it.
-    pub key_hash: String,
+    pub key_hash: DrawKey,
     /// Which occurrence of that key it was, from 0 on.
     pub attempt: u64,
     /// What was drawn, from 0 to 1.
     pub drawn: String,
     /// Against which it was held, from 0 to 1.
     pub probability: String,
+}
+
+impl Injection {
+    /// The draw, made again from what it was made from.
+    pub fn draw_again(&self) -> Draw {
+        draw(self.seed, &self.drawn_as, &self.key_hash, self.attempt)
+    }
 }
 
 /// How a rule stands.

@@ -94,5 +94,7 @@ pub mod server;
 
 pub mod handover;
 
+pub mod admin;
+
 // Floor 7: command line.
 pub mod cli;

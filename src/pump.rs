@@ -210,7 +210,7 @@ pub(crate) async fn rest(pause: Duration, watch: &mut Watch) {
 }
 
 /// Waits for a moment; none is at once.
-async fn until(due: Option<Instant>) {
+pub(crate) async fn until(due: Option<Instant>) {
     let Some(due) = due else { return };
     let due = due.checked_sub(EARLY).unwrap_or(due);
     if due > Instant::now() {

@@ -407,7 +407,8 @@ impl Synth {
 fn step(request_end: Instant, (due, what): Paced) -> Step {
     Step {
         due: due.map(|due| moment(request_end, due)),
-        came: None,
+        // A known answer was there from the beginning, also where a fault has held its head back since.
+        came: Some(request_end),
         what,
     }
 }

@@ -1,12 +1,12 @@
 //! `rehearsal check` and `rehearsal schema`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Args;
 
-use super::{Failure, print};
+use super::{Failure, print, timing};
 use crate::config::{Config, schema as config_schema};
 use crate::plan::Plan;
 
@@ -14,20 +14,31 @@ use crate::plan::Plan;
 #[derive(Debug, Args)]
 pub(super) struct Check {
     /// The config file.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "timing")]
+    file: Option<PathBuf>,
+    /// Measure for two seconds how well this machine keeps the times of faults and paces.
+    #[arg(long)]
+    timing: bool,
 }
 
 pub(super) fn check(check: &Check) -> Result<ExitCode, Failure> {
-    let config =
-        Config::load(&check.file).map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
+    if let Some(file) = &check.file {
+        check_file(file)?;
+    }
+    if check.timing {
+        return timing::run();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_file(file: &Path) -> Result<(), Failure> {
+    let config = Config::load(file).map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
     let plan = Plan::compile(&config).map_err(|error| Failure::Unusable(error.into()))?;
-    let mut text = format!("{} is right\n", check.file.display());
+    let mut text = format!("{} is right\n", file.display());
     for route in &plan.routes {
         text.extend(["  ", &route.summary(), "\n"]);
     }
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    print(&text)
 }
 
 pub(super) fn schema() -> Result<ExitCode, Failure> {

@@ -11,11 +11,14 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+mod ask;
 mod cassette;
 mod check;
+mod fault;
 mod fit;
 mod run;
 mod succession;
+mod timing;
 
 /// Record, replay, fake and break HTTP and LLM streaming APIs, byte for byte and in time.
 #[derive(Debug, Parser)]
@@ -46,6 +49,8 @@ enum Command {
     /// Look into a cassette.
     #[command(subcommand)]
     Cassette(cassette::Cassette),
+    /// See and switch the faults of a proxy that runs, over its admin listener.
+    Fault(fault::Fault),
 }
 
 /// Flags that all serving commands share.
@@ -58,6 +63,21 @@ struct Listen {
     /// its grace time is over. An error where none does.
     #[arg(long)]
     take_over: bool,
+    /// Host and port of the admin listener, on this machine only; port 0 takes a free one. Default: none.
+    #[arg(long, value_name = "ADDR", env = "REHEARSAL_ADMIN", value_parser = ask::parse_admin)]
+    admin: Option<crate::config::Address>,
+}
+
+impl Listen {
+    /// Puts what was given as flags in the place of what the config says.
+    fn apply(&self, config: &mut crate::config::Config) {
+        if let Some(listen) = &self.listen {
+            config.listen.http = listen.clone();
+        }
+        if let Some(admin) = &self.admin {
+            config.listen.admin = Some(admin.clone());
+        }
+    }
 }
 
 /// Why a command ended without success.
@@ -97,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check::check(&check),
         Command::Schema => check::schema(),
         Command::Cassette(cassette) => cassette::run(&cassette),
+        Command::Fault(fault) => fault::run(&fault),
     };
     match result {
         Ok(code) => code,

@@ -11,6 +11,8 @@ use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+mod admin;
+
 use super::succession::Succession;
 use super::{Failure, Listen, config_file, print};
 use crate::cassette::{Access, Cassette};
@@ -131,8 +133,11 @@ pub(super) fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
         }
         None => Config::default(),
     };
-    if let Some(listen) = &serve.listen.listen {
-        config.listen.http = listen.clone();
+    serve.listen.apply(&mut config);
+    if serve.listen.admin.is_some() {
+        config
+            .check()
+            .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
     }
     let what = match &file {
         Some(file) => format!("serving {}", file.display()),
@@ -217,9 +222,7 @@ pub(super) fn fake(fake: &Fake) -> Result<ExitCode, Failure> {
 }
 
 fn with_flags(mut config: Config, listen: &Listen, what: &str) -> Result<ExitCode, Failure> {
-    if let Some(listen) = &listen.listen {
-        config.listen.http = listen.clone();
-    }
+    listen.apply(&mut config);
     config
         .check()
         .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
@@ -274,14 +277,27 @@ async fn run_in_runtime(
         // A check has found the one without the other.
         (Some(_), None) | (None, _) => None,
     };
+    let door = match &config.listen.admin {
+        Some(address) => Some(
+            admin::listen(address, config.listen.admin_remote)
+                .await
+                .map_err(Failure::Unusable)?,
+        ),
+        None => None,
+    };
     let cassette =
         open_cassette(&config.cassette, &plan, &mut succession).map_err(Failure::Unusable)?;
     let mut signals = Signals::new()
         .context("could not wait for signals")
         .map_err(Failure::Unusable)?;
     let upstreams = Arc::new(Upstreams::new(POOLED));
+    let state = Arc::new(State::new(plan, cassette.clone()));
+    let admin = door
+        .map(|door| door.open(state.board()))
+        .transpose()
+        .map_err(Failure::Unusable)?;
     let flow = Flow {
-        state: Arc::new(State::new(plan, cassette.clone())),
+        state,
         upstreams: Arc::clone(&upstreams),
     };
     let mut server = Server::new(listener, Arc::new(Proxy::new(flow)));
@@ -297,9 +313,16 @@ async fn run_in_runtime(
         .complete(&config.listen, &server, cassette.as_ref())
         .await
         .map_err(Failure::Unusable)?;
-    announce(&addresses, what, is_default, cassette.as_ref())?;
     let written = cassette.clone();
     let grace = config.listen.grace.0;
+    let admin_address = admin.as_ref().map(admin::Open::address);
+    announce(
+        &addresses,
+        admin_address,
+        what,
+        is_default,
+        cassette.as_ref(),
+    )?;
     let finishing = async {
         upstreams.drained().await;
         if let Some(cassette) = written {
@@ -433,6 +456,7 @@ fn open_cassette(
 
 fn announce(
     addresses: &[SocketAddr],
+    admin: Option<SocketAddr>,
     what: &str,
     is_default: bool,
     cassette: Option<&Cassette>,
@@ -442,6 +466,7 @@ fn announce(
         .zip(addresses)
         .map(|(scheme, address)| format!("listening on {scheme}://{address}"))
         .collect();
+    lines.extend(admin.map(|address| format!("admin on http://{address}")));
     lines.push(what.to_owned());
     if let Some(cassette) = cassette {
         let count = cassette.replayable();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -44,6 +44,12 @@ impl Address {
             host: "127.0.0.1".to_owned(),
             port,
         }
+    }
+
+    /// Whether only this machine can be meant by the host.
+    pub fn is_loopback(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
 }
 
@@ -204,6 +210,23 @@ mod tests {
             "a b:1",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_host_of_this_machine_alone_is_loopback() {
+        for (text, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("LocalHost:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.0.2.1:1", false),
+            ("localhost.example:1", false),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.is_loopback(), expected, "{text}");
         }
     }
 }

@@ -127,6 +127,11 @@ pub struct Listen {
     /// The certificate that `https` shows. Its files are read again when they change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSettings>,
+    /// Host and port for switching faults and for metrics. Not set: nothing listens for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Address>,
+    /// Whether `admin` may be reached from other machines. It speaks plain HTTP, and its token opens everything.
+    pub admin_remote: bool,
     /// How long open exchanges may go on after the order to stop.
     pub grace: Span,
     /// The Unix domain socket through which `--take-over` gets the listeners. Not set: one in `$XDG_RUNTIME_DIR/rehearsal`, or
@@ -144,6 +149,8 @@ impl Default for Listen {
             http: Address::local(8080),
             https: None,
             tls: None,
+            admin: None,
+            admin_remote: false,
             grace: Span::secs(10),
             handover: None,
             faults: Vec::new(),

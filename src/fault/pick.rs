@@ -136,16 +136,21 @@ pub fn pick(
     }
 }
 
+/// The name under which a rule is drawn: `rule ROUTE/NAME`, or `group ROUTE/GROUP`.
+pub fn drawn_as(rule: &Rule) -> String {
+    match &rule.chance {
+        Chance::Alone(_) => format!("rule {}", rule.id),
+        Chance::Slice { group, .. } => format!("group {group}"),
+    }
+}
+
 /// The draw of a rule, and whether it hits. Rules of a group compute the same draw, and their slices don't overlap; a
 /// slice shrinks with its ramp, and those of rules that are not concerned stay empty, so nobody's share changes.
 fn decide(seed: u64, rule: &Rule, ramp: f64, key: &DrawKey, attempt: u64) -> (Draw, bool) {
+    let draw = draw(seed, &drawn_as(rule), key, attempt);
     match &rule.chance {
-        Chance::Alone(probability) => {
-            let draw = draw(seed, &format!("rule {}", rule.id), key, attempt);
-            (draw, draw.unit() < probability * ramp)
-        }
-        Chance::Slice { group, from, to } => {
-            let draw = draw(seed, &format!("group {group}"), key, attempt);
+        Chance::Alone(probability) => (draw, draw.unit() < probability * ramp),
+        Chance::Slice { from, to, .. } => {
             let to = if ramp < 1.0 {
                 from + (to - from) * ramp
             } else {

@@ -153,6 +153,9 @@ fn check(name: &str, text: &str, floors: &Floors) -> Vec<String> {
         if has_word(line, "pingora") && !PINGORA.contains(&name) {
             add("`pingora` is named");
         }
+        if has_word(line, "axum") && module != "admin" {
+            add("`axum` is named");
+        }
         // In the root of a folder `super::` is the whole library, past the floors.
         if line.contains("super::") && (!is_folder || is_root) {
             add("`super::` in a module that is no folder's");
@@ -486,6 +489,7 @@ fn what_no_file_may_contain_is_found() {
     let check =
         |text: &str, expected: &[&str]| assert_eq!(broken("low.rs", text), expected, "{text}");
     check("\nuse pingora::x;", &["2: `pingora` is named"]);
+    check("use axum::x;", &["1: `axum` is named"]);
     check(
         "use super::X;",
         &["1: `super::` in a module that is no folder's"],

@@ -68,6 +68,7 @@ pub(in crate::config) fn findings(
     let mut found = Vec::new();
     check_sections(config, &mut found);
     check_tls(config, &mut found);
+    check_admin(config, &mut found);
     for (index, route) in config.routes.iter().enumerate() {
         route::check(route, &Way::route(index), &config.folder, env, &mut found);
     }
@@ -157,6 +158,21 @@ fn check_tls(config: &Config, found: &mut Vec<Finding>) {
                 found.push(Finding::at(way(&["tls", key]), error.to_string()));
             }
         }
+    }
+}
+
+fn check_admin(config: &Config, found: &mut Vec<Finding>) {
+    let Some(address) = &config.listen.admin else {
+        return;
+    };
+    if !(config.listen.admin_remote || address.is_loopback()) {
+        let what = format!("`{address}` may be reached from other machines");
+        found.push(
+            Finding::at(Way::to(&["listen", "admin"]), what)
+                .hint("expected this machine's own, such as `127.0.0.1:8081`")
+                .hint("if others are meant to reach it, set `admin_remote = true` in `[listen]`")
+                .relying_on([Way::to(&["listen"])]),
+        );
     }
 }
 

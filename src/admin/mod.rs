@@ -1,0 +1,146 @@
+//! The admin listener: what people and scripts ask of a proxy that runs, and tell it.
+//!
+//! Its own listener and its own web framework, so that nothing of it can be reached through the proxied port. Whoever may use it
+//! can break and mend all traffic, so it asks for a token and for a host that is ours, and answers no web page of another origin.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::board::Board;
+
+use guard::Guard;
+use token::Token;
+
+mod faults;
+mod guard;
+mod metrics;
+pub mod token;
+
+/// What answers on the admin listener.
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+}
+
+impl Admin {
+    /// On a bound listener. `host` is how the config names it; whoever calls it so is let in, with the token.
+    ///
+    /// # Errors
+    /// If the system does not know where it listens.
+    pub fn new(
+        listener: TcpListener,
+        host: &str,
+        token: Token,
+        board: Arc<Board>,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            board,
+            guard: Guard::new(token, host, address),
+        });
+        Ok(Self {
+            listener,
+            address,
+            router: router(shared),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until it is dropped.
+    ///
+    /// # Errors
+    /// None that are known: what can't be accepted is tried again.
+    pub async fn run(self) -> io::Result<()> {
+        axum::serve(self.listener, self.router).await
+    }
+}
+
+/// What all answers are made from.
+struct Shared {
+    board: Arc<Board>,
+    guard: Guard,
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/metrics", get(metrics::metrics))
+        .route("/v1/faults", get(faults::list))
+        .route("/v1/faults/kill", post(faults::kill))
+        .route(
+            "/v1/faults/explain/{rule}",
+            get(faults::explain).post(faults::switch_of_explain),
+        )
+        .route("/v1/faults/{route}/{rule}", post(faults::switch))
+        .route("/v1/faults/{route}/{rule}/ttl", post(faults::set_ttl))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path has another method",
+            )
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), watch))
+        .with_state(shared)
+}
+
+/// Asks the guard before anything else is looked at.
+async fn watch(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let mut response = match shared.guard.admit(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An answer that says why not.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = Json(json!({ "error": { "message": self.message } }));
+        let mut response = (self.status, body).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"rehearsal\""),
+            );
+        }
+        response
+    }
+}
+
+/// The longest body of a request.
+const BODY_MAX: usize = 64 * 1024;
