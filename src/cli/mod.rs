@@ -55,6 +55,7 @@ enum Command {
 
 /// Flags that all serving commands share.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the fields are the flags")]
 struct Listen {
     /// Host and port to listen on; port 0 takes a free one. The first line on stdout says which.
     #[arg(long, value_name = "ADDR", env = "REHEARSAL_LISTEN")]

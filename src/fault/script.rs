@@ -366,18 +366,20 @@ impl Script {
         }
     }
 
-    /// Bytes a second at which the request is read, and whose doing that is.
+    /// Bytes a second at which the request is read, the slowest of all, and whose doing that is.
     pub fn upload_rate(&self) -> Option<(usize, u64)> {
-        self.effects
+        let rates = self
+            .effects
             .iter()
             .enumerate()
-            .find_map(|(fault, effect)| match &effect.kind {
+            .filter_map(|(fault, effect)| match &effect.kind {
                 _ if effect.fate == Fate::Lifted => None,
                 Kind::SlowRead(rate) | Kind::Bandwidth { up: Some(rate), .. } => {
                     Some((fault, rate.0))
                 }
                 _ => None,
-            })
+            });
+        rates.min_by_key(|(_, rate)| *rate)
     }
 
     /// Notes that a fault which the pump carries out itself has begun.

@@ -54,5 +54,7 @@ fn is_certain(rule: &FaultSettings) -> bool {
 
 /// Whether it is surely addressed to every request that the other one is addressed to.
 fn covers(rule: &FaultSettings, other: &FaultSettings) -> bool {
-    rule.when == crate::fault::when::WhenSettings::default() || rule.when == other.when
+    // Rules that wait to be named are named one by one.
+    rule.when.header.is_none()
+        && (rule.when == crate::fault::when::WhenSettings::default() || rule.when == other.when)
 }

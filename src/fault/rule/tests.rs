@@ -512,3 +512,18 @@ fn two_rules_of_a_route_have_two_names() {
         ["1 name: two rules of this route have the name `a`"]
     );
 }
+
+#[test]
+fn rules_that_clients_name_one_by_one_do_not_stand_in_each_others_way() {
+    let rule = |how: &str| {
+        let text = format!(
+            "cut = {{ after = 'head', how = '{how}' }}\nwhen = {{ header = 'x-rehearsal-fault' }}"
+        );
+        toml::from_str::<FaultSettings>(&text).unwrap()
+    };
+    let mut before = rule("reset");
+    before.name = Some("before".to_owned());
+    let mut after = rule("clean-end");
+    after.name = Some("after".to_owned());
+    assert_eq!(Rule::compile("chat", &[before, after]).unwrap().len(), 2);
+}

@@ -84,7 +84,8 @@ impl Flow {
                 let begun_at = *dribble
                     .begun_at
                     .get_or_insert(now.max(timed.due.unwrap_or(now)));
-                let due = begun_at + dribble.over * dribble.sent / dribble.pieces;
+                let due = begun_at
+                    + dribble.over * dribble.sent / dribble.pieces.saturating_sub(1).max(1);
                 dribble.sent += 1;
                 (dribble.size.unwrap_or(usize::MAX), dribble.fault, due)
             }
