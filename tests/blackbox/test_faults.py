@@ -454,9 +454,11 @@ def test_an_encoded_stream_is_decoded_for_its_events(rehearsal, upstream):
 
 
 def test_a_listener_refuses_for_a_time(rehearsal):
-    proxy = rehearsal(config=route("synthesize", "fake", "", '[[listen.fault]]\nrefuse = true\nttl = "4s"'))
+    proxy = rehearsal(config=route("synthesize", "fake", "", '[[listen.fault]]\nrefuse = true\nttl = "6s"'))
     refused = 0
+    deadline = time.monotonic() + 5
     while not refused:
+        assert time.monotonic() < deadline, "nobody was refused"
         try:
             # The first ones may come before the listener is closed, and are reset.
             socket.create_connection((proxy.host, proxy.port), 5).close()

@@ -71,8 +71,8 @@ CASES: list[Case] = [
     Case("s-order", 'reorder = 3', True, ("fine", "fine", "fine", "fine")),
     Case("s-no-first", 'drop = 1', True, ("fine", "fine", "fine", "fine"), text="whole"),
     Case("s-no-finish", 'drop = "finish"', True, ("fine", "fine", "fine", "fine"), text="whole"),
-    Case("s-stall", 'stall = { after = { events = 2 }, for = "4s" }', True, ("APITimeoutError", "ReadTimeout", "fine", "fine"), note="Node has no time limit between events"),
-    Case("s-masked", 'stall = { after = { events = 2 }, for = "2s", keepalive = "ping", every = "300ms" }', True, ("fine", "fine", "fine", "fine"), text="whole"),
+    Case("s-stall", 'stall = { after = { events = 2 }, for = "8s" }', True, ("APITimeoutError", "ReadTimeout", "fine", "fine"), note="Node has no time limit between events"),
+    Case("s-masked", 'stall = { after = { events = 2 }, for = "5s", keepalive = "ping", every = "300ms" }', True, ("fine", "fine", "fine", "fine"), text="whole"),
     Case("s-empty-body", 'status = { code = 200, headers = { "content-type" = "application/json" }, body = "{}" }', True, ("fine", "fine", "fine", "fine"), text="cut"),
 ]
 
@@ -97,7 +97,7 @@ def python(url: str, sdk: str, case: Case) -> dict[str, Any]:
     options = {
         "api_key": GOOD_KEY,
         "max_retries": 2,
-        "timeout": 1,
+        "timeout": 3,
         "http_client": http,
         "default_headers": {"x-case": case.name},
     }

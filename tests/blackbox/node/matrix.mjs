@@ -11,7 +11,7 @@ async function play({ sdk, fault, streams }) {
     seen.attempts += 1;
     return fetch(...args);
   };
-  const options = { apiKey, maxRetries: 2, timeout: 1000, fetch: counted, defaultHeaders: { "x-case": fault } };
+  const options = { apiKey, maxRetries: 2, timeout: 3000, fetch: counted, defaultHeaders: { "x-case": fault } };
   const messages = [{ role: "user", content: "hello" }];
   try {
     if (sdk === "openai") {
@@ -34,7 +34,7 @@ async function play({ sdk, fault, streams }) {
 
 // A body that is never settled leaves nothing to wait for, and Node would end without a word; this tells which case it is.
 const patience = (one) =>
-  Promise.race([play(one), new Promise((done) => setTimeout(() => done({ kind: "hung", status: null, text: "", attempts: 1 }), 15000).unref())]);
+  Promise.race([play(one), new Promise((done) => setTimeout(() => done({ kind: "hung", status: null, text: "", attempts: 1 }), 45000).unref())]);
 const alive = setInterval(() => {}, 1000);
 console.log(JSON.stringify(await Promise.all(JSON.parse(given).map(patience))));
 clearInterval(alive);
