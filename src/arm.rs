@@ -321,7 +321,7 @@ fn stand_in(kind: &Kind, scene: &Scene, draw: Draw) -> Option<(ResponseHead, Byt
         }
         Kind::Status(StandIn::Error { error, retry_after }) => {
             let context = ErrorContext {
-                retry_after: retry_after.map(|span| span.0),
+                retry_after: retry_after.map(|span| span.0).or_else(|| usual(*error)),
                 seed: draw.stream().bits(),
                 ..scene.context()
             };
@@ -339,6 +339,11 @@ fn stand_in(kind: &Kind, scene: &Scene, draw: Draw) -> Option<(ResponseHead, Byt
         headers,
     };
     Some((head, body))
+}
+
+/// When to come back, where providers say so without being asked: at their limits.
+fn usual(error: ErrorName) -> Option<Duration> {
+    matches!(error, ErrorName::RateLimit | ErrorName::TokenLimit).then_some(Duration::from_secs(1))
 }
 
 /// The answer with which a provider says an error.

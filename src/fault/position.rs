@@ -59,13 +59,13 @@ pub enum Events {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
-    /// Begins the answer: a role, `message_start`.
+    /// Begins the answer, or a piece of it: a role, `message_start`, `content_block_start`.
     Role,
     /// Adds text.
     Content,
     /// A call of a tool.
     ToolCall,
-    /// Says why the answer is over.
+    /// Says why the answer is over, or that a piece of it is: `finish_reason`, `message_delta`, `content_block_stop`.
     Finish,
     /// Says what was used.
     Usage,
