@@ -112,6 +112,14 @@ impl Succession {
                 drop(is_held);
             });
         }
+        // Before anybody is told that we listen: who is told may want to take over at once.
+        let offer = offer.and_then(|mut offer| match offer.publish() {
+            Ok(()) => Some(offer),
+            Err(error) => {
+                tracing::warn!("no process will be able to take over: {error}");
+                None
+            }
+        });
         Ok(succeeded(offer, listeners, legacy))
     }
 
@@ -136,13 +144,9 @@ async fn succeeded(
     listeners: Vec<(&'static str, OwnedFd)>,
     legacy: Legacy,
 ) -> Successor {
-    let Some(mut offer) = offer else {
+    let Some(offer) = offer else {
         return std::future::pending().await;
     };
-    if let Err(error) = offer.publish() {
-        tracing::warn!("no process will be able to take over: {error}");
-        return std::future::pending().await;
-    }
     let fds: Vec<_> = listeners
         .iter()
         .map(|(scheme, fd)| (*scheme, fd.as_fd()))

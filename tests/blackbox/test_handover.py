@@ -399,7 +399,11 @@ def test_replay_and_record_take_over_from_each_other(rehearsal, upstream, casset
     assert ask(first.url).body == b"hello"
     place = ["--listen", f"{first.host}:{first.port}", "--take-over"]
     second = rehearsal.replay(cassette, *place)
-    assert ask(second.url).get("x-rehearsal-source") == "replay"
+    # What was recorded last may still be on its way to the disk.
+    deadline = time.monotonic() + 20
+    while ask(second.url).get("x-rehearsal-source") != "replay":
+        assert time.monotonic() < deadline, "the recording never came"
+        time.sleep(0.1)
     third = rehearsal.record(upstream, cassette, *place)
     assert ask(third.url).get("x-rehearsal-source") == "record"
     ended(first)
