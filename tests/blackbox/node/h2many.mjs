@@ -27,9 +27,17 @@ function ask(number) {
   return new Promise((resolve) => {
     const request = open().request({ ":path": `/${number}` });
     let status = 0;
+    let problem = null;
     request.on("response", (headers) => { status = headers[":status"]; });
-    request.on("error", (error) => failures.push(`${number}: ${error.message}`));
+    request.on("error", (error) => { problem = error.message; });
     request.on("close", () => {
+      if (status === 0 && request.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM) {
+        // Surely not processed (RFC 9113, 8.7): GOAWAY was read, and the event of it not delivered, when this was asked.
+        if (session?.closed || session?.destroyed) session = null;
+        setTimeout(() => ask(number).then(resolve), 5);
+        return;
+      }
+      if (problem !== null) failures.push(`${number}: ${problem}`);
       if (status === 200 && request.rstCode === 0) ok += 1;
       else failures.push(`${number}: ${status}, ${request.rstCode}`);
       resolve();
