@@ -186,7 +186,9 @@ impl Board {
     /// Makes the rules of a plan known. What was switched by hand stays so, what was counted stays counted; rules that are gone
     /// are forgotten.
     pub fn set_rules(&self, rules: impl IntoIterator<Item = (Name, bool, Option<Duration>)>) {
-        let mut old = std::mem::take(&mut *self.lock());
+        // Held throughout, so that nobody finds a rule gone that stays.
+        let mut known = self.lock();
+        let mut old = std::mem::take(&mut *known);
         let mut new = BTreeMap::new();
         for (name, configured, ttl) in rules {
             let live = old
@@ -198,7 +200,8 @@ impl Board {
             drop(switch);
             new.insert(name, live);
         }
-        *self.lock() = new;
+        *known = new;
+        drop(known);
         self.turn();
     }
 

@@ -15,14 +15,16 @@ pub(super) struct Guard {
     token: Token,
     /// In lower case, IPv6 addresses in brackets.
     hosts: Vec<String>,
+    /// What else it is called, in lower case: with a port, or alone for any port.
+    others: Vec<String>,
     port: u16,
     /// A listener on all addresses can be meant by each of them. An address is no name that somebody could make point here.
     takes_addresses: bool,
 }
 
 impl Guard {
-    /// `host` is as the config names it, `address` what it became.
-    pub(super) fn new(token: Token, host: &str, address: SocketAddr) -> Self {
+    /// `host` is as the config names it, `others` what else it is called there, `address` what it became.
+    pub(super) fn new(token: Token, host: &str, others: &[String], address: SocketAddr) -> Self {
         let host = host.to_ascii_lowercase();
         let host = if host.contains(':') {
             format!("[{host}]")
@@ -34,6 +36,10 @@ impl Guard {
         Self {
             token,
             hosts,
+            others: others
+                .iter()
+                .map(|other| other.to_ascii_lowercase())
+                .collect(),
             port: address.port(),
             takes_addresses: address.ip().is_unspecified(),
         }
@@ -61,7 +67,7 @@ impl Guard {
                 "the admin listener answers no web pages",
             ));
         }
-        if uri.path() == HEALTH || self.has_token(headers) {
+        if HEALTH.contains(&uri.path()) || self.has_token(headers) {
             return Ok(());
         }
         Err(Refusal::new(
@@ -78,6 +84,13 @@ impl Guard {
             Some((host, port)) => (host, Some(port)),
             None => (authority.as_str(), None),
         };
+        if self
+            .others
+            .iter()
+            .any(|other| *other == authority || other == host)
+        {
+            return true;
+        }
         let is_port_ours = match port {
             Some(port) => port == self.port.to_string(),
             None => self.port == HTTP_PORT,
@@ -118,7 +131,7 @@ fn is_address(host: &str) -> bool {
 const LOCAL: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
 /// What anybody may ask who can reach the listener.
-const HEALTH: &str = "/healthz";
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Of a host without a port.
 const HTTP_PORT: u16 = 80;
@@ -140,7 +153,8 @@ mod tests {
 
     fn guard(host: &str, address: &str) -> Guard {
         let token = Token::given("right").unwrap();
-        Guard::new(token, host, address.parse().unwrap())
+        let others = ["Admin.test", "mapped.test:9000", "[2001:db8::2]"].map(str::to_owned);
+        Guard::new(token, host, &others, address.parse().unwrap())
     }
 
     #[test]
@@ -152,6 +166,14 @@ mod tests {
             ("LocalHost:8081", 200),
             ("[::1]:8081", 200),
             ("box.test:8081", 200),
+            ("admin.test", 200),
+            ("admin.test:443", 200),
+            ("mapped.test:9000", 200),
+            ("[2001:db8::2]", 200),
+            ("[2001:db8::2]:9000", 200),
+            ("mapped.test:8081", 421),
+            ("mapped.test", 421),
+            ("sub.admin.test", 421),
             ("127.0.0.1", 421),
             ("[::1]", 421),
             ("127.0.0.1:8080", 421),
@@ -198,6 +220,7 @@ mod tests {
         assert_eq!(admit(&guard, "/v1/faults", &[host]), 401);
         assert_eq!(admit(&guard, "/nothing", &[host]), 401);
         assert_eq!(admit(&guard, "/healthz", &[host]), 200);
+        assert_eq!(admit(&guard, "/readyz", &[host]), 200);
         let origin = ("origin", "http://127.0.0.1:8081");
         assert_eq!(admit(&guard, "/healthz", &[host, origin]), 403);
     }

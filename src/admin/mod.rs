@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -19,10 +20,12 @@ use tokio::net::TcpListener;
 use crate::board::Board;
 
 use guard::Guard;
+use listener::Bounded;
 use token::Token;
 
 mod faults;
 mod guard;
+mod listener;
 mod metrics;
 pub mod token;
 
@@ -31,28 +34,34 @@ pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     router: Router,
+    is_ending: Arc<AtomicBool>,
 }
 
 impl Admin {
-    /// On a bound listener. `host` is how the config names it; whoever calls it so is let in, with the token.
+    /// On a bound listener. `host` is how the config names it, and `hosts` what else it is called, with a port or for any;
+    /// whoever calls it so is let in, with the token.
     ///
     /// # Errors
     /// If the system does not know where it listens.
     pub fn new(
         listener: TcpListener,
         host: &str,
+        hosts: &[String],
         token: Token,
         board: Arc<Board>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        let is_ending = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(Shared {
             board,
-            guard: Guard::new(token, host, address),
+            guard: Guard::new(token, host, hosts, address),
+            is_ending: Arc::clone(&is_ending),
         });
         Ok(Self {
             listener,
             address,
             router: router(shared),
+            is_ending,
         })
     }
 
@@ -61,12 +70,17 @@ impl Admin {
         self.address
     }
 
+    /// To be set when the proxy takes no new connections any more: then it is not ready.
+    pub fn is_ending(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_ending)
+    }
+
     /// Answers until it is dropped.
     ///
     /// # Errors
     /// None that are known: what can't be accepted is tried again.
     pub async fn run(self) -> io::Result<()> {
-        axum::serve(self.listener, self.router).await
+        axum::serve(Bounded::new(self.listener), self.router).await
     }
 }
 
@@ -74,11 +88,13 @@ impl Admin {
 struct Shared {
     board: Arc<Board>,
     guard: Guard,
+    is_ending: Arc<AtomicBool>,
 }
 
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/faults", get(faults::list))
         .route("/v1/faults/kill", post(faults::kill))
@@ -98,6 +114,15 @@ fn router(shared: Arc<Shared>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), watch))
         .with_state(shared)
+}
+
+/// `GET /readyz`: whether new connections are taken.
+async fn readyz(State(shared): State<Arc<Shared>>) -> Result<&'static str, Refusal> {
+    if shared.is_ending.load(Ordering::Relaxed) {
+        let message = "the proxy is about to end, and takes no new connections";
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
+    Ok("ready\n")
 }
 
 /// Asks the guard before anything else is looked at.
@@ -144,3 +169,6 @@ impl IntoResponse for Refusal {
 
 /// The longest body of a request.
 const BODY_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

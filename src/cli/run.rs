@@ -277,14 +277,9 @@ async fn run_in_runtime(
         // A check has found the one without the other.
         (Some(_), None) | (None, _) => None,
     };
-    let door = match &config.listen.admin {
-        Some(address) => Some(
-            admin::listen(address, config.listen.admin_remote)
-                .await
-                .map_err(Failure::Unusable)?,
-        ),
-        None => None,
-    };
+    let door = admin::listen(&config.listen)
+        .await
+        .map_err(Failure::Unusable)?;
     let cassette =
         open_cassette(&config.cassette, &plan, &mut succession).map_err(Failure::Unusable)?;
     let mut signals = Signals::new()
@@ -336,6 +331,7 @@ async fn run_in_runtime(
         &mut signals,
         handing_over,
         cassette,
+        || admin.iter().for_each(admin::Open::end),
         finishing,
     )
     .await
@@ -361,6 +357,7 @@ async fn serve_until_stopped(
     signals: &mut Signals,
     handing_over: impl Future<Output = Successor>,
     cassette: Option<Cassette>,
+    on_end: impl Fn(),
     finishing: impl Future<Output = ()>,
 ) -> Result<ExitCode, Failure> {
     let (stop, is_stopping) = tokio::sync::oneshot::channel();
@@ -381,11 +378,13 @@ async fn serve_until_stopped(
     tokio::select! {
         () = &mut ending => return Ok(ExitCode::SUCCESS),
         () = signals.next() => {
+            on_end();
             tracing::info!(?grace, "stopping; a second signal ends at once");
             // The server is still there to be told.
             stop.send(Stop::Ordered).ok();
         }
         successor = handing_over => {
+            on_end();
             tracing::info!(pid = successor.pid(), ?grace, "another process has taken over; a signal ends at once");
             stop.send(Stop::HandedOver).ok();
             let hold = successor.confirm().await;

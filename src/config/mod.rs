@@ -132,6 +132,9 @@ pub struct Listen {
     pub admin: Option<Address>,
     /// Whether `admin` may be reached from other machines. It speaks plain HTTP, and its token opens everything.
     pub admin_remote: bool,
+    /// What clients call `admin` in their `Host` header besides its address and this machine's own names: with a port, or alone for
+    /// any port. Other names are refused, as a web page could have its own lead here.
+    pub admin_hosts: Vec<String>,
     /// How long open exchanges may go on after the order to stop.
     pub grace: Span,
     /// The Unix domain socket through which `--take-over` gets the listeners. Not set: one in `$XDG_RUNTIME_DIR/rehearsal`, or
@@ -151,6 +154,7 @@ impl Default for Listen {
             tls: None,
             admin: None,
             admin_remote: false,
+            admin_hosts: Vec::new(),
             grace: Span::secs(10),
             handover: None,
             faults: Vec::new(),

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import time
@@ -238,6 +239,33 @@ def test_another_host_or_a_web_page_is_refused(watched):
     for more in ((), preflight):
         headers = watched.curl("/v1/faults", *more)[1]
         assert not [name for name in headers if name.startswith("access-control-")]
+
+
+def test_a_name_of_the_config_is_answered(rehearsal, tmp_path):
+    top = '[listen]\nadmin_hosts = ["admin.test", "mapped.test:9000"]\n'
+    watched = Watched(rehearsal, tmp_path, top + FAULTS)
+    for host, expected in [("admin.test:1", 200), ("mapped.test:9000", 200), ("mapped.test", 421), ("evil.test", 421)]:
+        assert watched.curl("/v1/faults", "-H", f"Host: {host}")[0] == expected, host
+    config = rehearsal.file('[listen]\nadmin_hosts = ["admin.test", "http://x"]\n[[route]]\nupstream = "fake"\nmode = "synthesize"\n')
+    done = rehearsal.run("check", config)
+    assert done.returncode == 2
+    assert ":2:30: `http://x` is not a host" in done.stderr, done.stderr
+
+
+def test_it_says_when_the_end_is_near_and_still_takes_orders(watched):
+    assert watched.curl("/readyz", token="")[0] == 200
+    answer = watched.chat("?hang=1")
+    assert answer.read1()
+    watched.proxy.signal(signal.SIGTERM)
+    end = time.monotonic() + SOON
+    while (status := watched.curl("/readyz", token="")[0]) != 503:
+        assert status == 200 and time.monotonic() < end
+        time.sleep(0.05)
+    assert watched.curl("/healthz", token="")[0] == 200
+    watched.fault("kill")
+    assert answer.read().endswith(b"data: [DONE]\n\n")
+    assert watched.proxy.wait(SOON) == 0
+    assert not watched.file.exists()
 
 
 def test_mistakes_are_told_as_json(watched):

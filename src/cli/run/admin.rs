@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
@@ -11,38 +12,46 @@ use crate::admin::Admin;
 use crate::admin::token::{Token, TokenFile};
 use crate::board::Board;
 use crate::cli::ask::TOKEN;
-use crate::config::Address;
+use crate::config::Listen;
 use crate::server::Server;
 
 /// Bound; what connects waits.
 pub(super) struct Door {
     listener: TcpListener,
     host: String,
+    /// What else it is called.
+    hosts: Vec<String>,
 }
 
 /// Answers while it is there.
 pub(super) struct Open {
     address: SocketAddr,
+    is_ending: Arc<AtomicBool>,
     _task: AbortOnDropHandle<()>,
     _file: Option<TokenFile>,
 }
 
-pub(super) async fn listen(address: &Address, is_remote: bool) -> anyhow::Result<Door> {
+/// Binds, if the config wants it.
+pub(super) async fn listen(settings: &Listen) -> anyhow::Result<Option<Door>> {
+    let Some(address) = &settings.admin else {
+        return Ok(None);
+    };
     let listener = Server::listen(&address.to_string())
         .await
         .with_context(|| format!("could not listen on {address} for admin"))?;
     // `localhost` means what the system's resolver says.
     let ip = listener.local_addr()?.ip();
-    if !(is_remote || ip.is_loopback()) {
+    if !(settings.admin_remote || ip.is_loopback()) {
         return Err(anyhow!(
             "`{address}` is {ip} here, which may be reached from other machines; if they are meant to reach it, \
              set `admin_remote = true` in `[listen]`"
         ));
     }
-    Ok(Door {
+    Ok(Some(Door {
         listener,
         host: address.host.clone(),
-    })
+        hosts: settings.admin_hosts.clone(),
+    }))
 }
 
 impl Door {
@@ -58,8 +67,14 @@ impl Door {
         if let Some(file) = &file {
             tracing::info!(file = %file.path().display(), "the token of the admin listener is in this file");
         }
-        let admin = Admin::new(self.listener, &self.host, token, Arc::clone(board))?;
-        let address = admin.address();
+        let admin = Admin::new(
+            self.listener,
+            &self.host,
+            &self.hosts,
+            token,
+            Arc::clone(board),
+        )?;
+        let (address, is_ending) = (admin.address(), admin.is_ending());
         let task = tokio::spawn(async move {
             if let Err(error) = admin.run().await {
                 tracing::error!(%error, "the admin listener ended");
@@ -67,6 +82,7 @@ impl Door {
         });
         Ok(Open {
             address,
+            is_ending,
             _task: AbortOnDropHandle::new(task),
             _file: file,
         })
@@ -76,6 +92,11 @@ impl Door {
 impl Open {
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// No new connections are taken from now on.
+    pub(super) fn end(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Config, Way};
+use super::{Address, Config, Way};
 use crate::certificate::Certificate;
 use crate::route::CompiledMatch;
 use crate::units::{ByteSize, Span};
@@ -162,6 +162,20 @@ fn check_tls(config: &Config, found: &mut Vec<Finding>) {
 }
 
 fn check_admin(config: &Config, found: &mut Vec<Finding>) {
+    for (index, host) in config.listen.admin_hosts.iter().enumerate() {
+        // The port may be missing; with one more behind it, a second is no address.
+        let is_host = [host.clone(), format!("{host}:0")]
+            .iter()
+            .any(|text| text.parse::<Address>().is_ok());
+        if !is_host {
+            let what = format!("`{host}` is not a host");
+            found.push(
+                Finding::at(Way::to(&["listen", "admin_hosts"]).at(index), what).hint(
+                    "expected a name or an address, such as `admin.test` or `admin.test:9000`",
+                ),
+            );
+        }
+    }
     let Some(address) = &config.listen.admin else {
         return;
     };

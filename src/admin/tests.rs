@@ -1,0 +1,84 @@
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use super::listener::CONNECTIONS_MAX;
+use super::*;
+
+/// An admin listener that answers until the runtime ends, and its switch for being about to end.
+async fn start() -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let token = Token::given("right").unwrap();
+    let admin = Admin::new(listener, "127.0.0.1", &[], token, Arc::new(Board::new())).unwrap();
+    let (address, is_ending) = (admin.address(), admin.is_ending());
+    tokio::spawn(admin.run());
+    (address, is_ending)
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.unwrap()
+}
+
+/// Asks for the end of the connection after the answer, and reads up to there.
+async fn ask(address: SocketAddr, path: &str) -> String {
+    let mut client = connect(address).await;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let (address, _) = start().await;
+    let begun = Instant::now();
+    let mut client = connect(address).await;
+    assert_eq!(client.read(&mut [0; 64]).await.unwrap(), 0);
+    assert!(begun.elapsed() >= Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_in_drips_does_not_keep_a_connection_open() {
+    let (address, _) = start().await;
+    let mut client = connect(address).await;
+    let head = format!(
+        "GET /healthz HTTP/1.1\r\nhost: {address}\r\nx-long: {}\r\n\r\n",
+        "x".repeat(100)
+    );
+    for byte in head.bytes() {
+        sleep(Duration::from_secs(5)).await;
+        if client.write_all(&[byte]).await.is_err() {
+            break;
+        }
+    }
+    let mut answer = String::new();
+    // A reset, or a FIN without an answer.
+    client.read_to_string(&mut answer).await.ok();
+    assert_eq!(answer, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_room_for_so_many_and_silent_ones_leave_it_to_others() {
+    let (address, _) = start().await;
+    let begun = Instant::now();
+    let mut silent = Vec::new();
+    for _ in 0..=CONNECTIONS_MAX {
+        silent.push(connect(address).await);
+    }
+    let answer = ask(address, "/healthz").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(begun.elapsed() >= Duration::from_secs(30), "there was room");
+}
+
+#[tokio::test]
+async fn who_asks_learns_that_the_end_is_near() {
+    let (address, is_ending) = start().await;
+    assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200 "));
+    is_ending.store(true, Ordering::Relaxed);
+    assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 503 "));
+    assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200 "));
+}
