@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::dice::{Draw, DrawKey, draw};
 use crate::fault::bucket::{self, Charge, RateLimiter, RateLimits};
 use crate::fault::counts::Counts;
+use crate::fault::pick::drawn_as;
+use crate::fault::rule::Chance;
 
 pub use timing::{Timing, TimingSummary};
 
@@ -116,35 +118,50 @@ impl Verdict {
     }
 }
 
-/// A fault that was armed, as it can be explained later.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A fault that was armed, as it can be explained later. Put into words only when somebody asks.
+#[derive(Clone, Debug)]
 pub struct Injection {
-    /// What the header of the answer and the log name it by.
-    pub id: String,
     /// Which rule.
-    pub name: Name,
-    /// The kind of fault, in the words of the config.
-    pub kind: String,
+    pub live: Arc<Live>,
+    /// The kind of fault, in the word of the config.
+    pub kind: &'static str,
     /// The seed of the config.
     pub seed: u64,
-    /// What the draw was made for: method, path, client and the like, without a secret.
-    pub key: String,
-    /// The name under which it was drawn: that of the rule, or of its group.
-    pub drawn_as: String,
-    /// The key as the draw takes it.
-    pub key_hash: DrawKey,
+    /// What the draw was made for: method and path, without a secret.
+    pub request: String,
+    /// The key of the request, as the draw takes it.
+    pub key: DrawKey,
     /// Which occurrence of that key it was, from 0 on.
     pub attempt: u64,
-    /// What was drawn, from 0 to 1.
-    pub drawn: String,
-    /// Against which it was held, from 0 to 1.
-    pub probability: String,
+    /// What was drawn.
+    pub draw: Draw,
+    /// Against which it was held.
+    pub chance: Chance,
 }
 
 impl Injection {
+    /// What the header of the answer and the log name it by.
+    pub fn id(&self) -> String {
+        self.draw.id()
+    }
+
+    /// The name under which it was drawn: that of the rule, or of its group.
+    pub fn drawn_as(&self) -> String {
+        let Name { route, rule } = &self.live.name;
+        drawn_as(&format!("{route}/{rule}"), &self.chance)
+    }
+
+    /// What the draw had to fall below or into, from 0 to 1.
+    pub fn probability(&self) -> String {
+        match &self.chance {
+            Chance::Alone(probability) => probability.to_string(),
+            Chance::Slice { group, from, to } => format!("{from} to {to} of group {group}"),
+        }
+    }
+
     /// The draw, made again from what it was made from.
     pub fn draw_again(&self) -> Draw {
-        draw(self.seed, &self.drawn_as, &self.key_hash, self.attempt)
+        draw(self.seed, &self.drawn_as(), &self.key, self.attempt)
     }
 }
 
@@ -281,11 +298,12 @@ impl Board {
 
     /// The faults with this id, the last one first; a draw that is made again has the id of the first.
     pub fn explain(&self, id: &str) -> Option<Injection> {
+        let draw: Draw = id.parse().ok()?;
         let injected = self.injected.lock().unwrap_or_else(PoisonError::into_inner);
         injected
             .iter()
             .rev()
-            .find(|injection| injection.id == id)
+            .find(|injection| injection.draw == draw)
             .cloned()
     }
 

@@ -2,6 +2,7 @@
 //!
 //! All the ifs about modes stand here; the mechanisms below hold none.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -329,7 +330,11 @@ impl Exchange<'_> {
             let is_before_source = self.arm(served, None);
             if passes && !is_before_source {
                 let is_recorded = self.route.mode == Mode::Record;
-                return self.forward(served, Upload::default(), is_recorded).await;
+                let upload = Upload {
+                    read: None,
+                    is_through: !self.incoming.body.is_some(),
+                };
+                return self.forward(served, upload, is_recorded).await;
             }
         }
         let collected = match self.collect(served).await {
@@ -355,9 +360,9 @@ impl Exchange<'_> {
         if self.route.faults.is_empty() {
             return false;
         }
-        let mut head = self.incoming.head.clone();
+        let mut head = Cow::Borrowed(&self.incoming.head);
         for (name, value) in self.incoming.ours.iter() {
-            head.headers.push(name, value.clone());
+            head.to_mut().headers.push(name, value.clone());
         }
         let asking = Asking {
             head: &head,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::board::Watch;
 use crate::call::{Piece, UpstreamError};
 use crate::message::{Ending, Headers, ResponseHead};
-use crate::source::{EARLY, Source};
+use crate::source::{EARLY, Source, Step};
 
 pub use crate::cue::Cut;
 pub use line::{Faults, Shape, Stages};
@@ -138,7 +138,7 @@ pub async fn run<C: Client>(
             () = until(next.and_then(Due::moment)), if next.is_some() => {
                 line.play(client, source, marks, tally).await
             }
-            step = source.next(request_end), if next.is_none() && !line.is_over() => {
+            step = listen(source, request_end, next.is_none()), if !line.is_over() => {
                 line.take(step, client, source, marks, tally).await
             }
             () = until(deadline), if deadline.is_some() && next.is_none() => {
@@ -195,6 +195,14 @@ pub async fn run<C: Client>(
             }
         }
     }
+}
+
+/// What the source says next, if that is wanted now; it works on in any case.
+async fn listen(source: &mut Source, request_end: Instant, is_wanted: bool) -> Step {
+    if !is_wanted {
+        source.go_on().await;
+    }
+    source.next(request_end).await
 }
 
 async fn reserve(up: Option<mpsc::Sender<Piece>>) -> Option<mpsc::OwnedPermit<Piece>> {
