@@ -27,6 +27,7 @@ use crate::recorder::Recorder;
 use crate::refusal::Refused;
 use crate::sanitize::redact::Redactor;
 use crate::shape::pacer::Pacer;
+use crate::shape::rechunk::RechunkSettings;
 use crate::shape::schedule::Timing;
 use crate::source::{Replay, Source, Synth};
 use crate::state::State;
@@ -507,26 +508,26 @@ impl Exchange<'_> {
 
     /// The shape of an answer; a live one is paced by it, others at their source.
     fn shape(&self, pacer: Option<Pacer>) -> Option<Shape> {
-        Shape::new(&self.route.rechunk, Dialect::of(&self.incoming.head), pacer)
+        let is_shaped = self.route.rechunk != RechunkSettings::AsRecorded || pacer.is_some();
+        is_shaped.then(|| Shape::new(&self.route.rechunk, Dialect::of(&self.incoming.head), pacer))
     }
 
     /// The pace of an answer that is known, with chances of its own if it has to draw.
     fn pacer(&self, timing: &Timing, body: Option<&[u8]>, is_live: bool) -> Pacer {
+        if !timing.draws() {
+            return Pacer::new(timing, is_live, Dialect::Plain, Draw::from_bits(0));
+        }
         let head = &self.incoming.head;
-        let draw = if timing.draws() {
-            let key = DrawKey::of(&DrawParts {
-                method: &head.method,
-                path: &head.path,
-                query: head.query.as_deref(),
-                client: self.incoming.client.as_str(),
-                body: body.map(BodyHash::of),
-            });
-            let rule = format!("{}/pace", self.route.name);
-            dice::draw(self.plan.seed, &rule, &key, self.flow.state.attempt(key))
-        } else {
-            Draw::from_bits(0)
-        };
-        Pacer::new(timing, is_live, Dialect::of(head), draw.stream())
+        let key = DrawKey::of(&DrawParts {
+            method: &head.method,
+            path: &head.path,
+            query: head.query.as_deref(),
+            client: self.incoming.client.as_str(),
+            body: body.map(BodyHash::of),
+        });
+        let rule = format!("{}/pace", self.route.name);
+        let draw = dice::draw(self.plan.seed, &rule, &key, self.flow.state.attempt(key));
+        Pacer::new(timing, is_live, Dialect::of(head), draw)
     }
 
     async fn synthesize<C: Client>(

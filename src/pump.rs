@@ -127,6 +127,7 @@ pub async fn run<C: Client>(
         pieces.push_back(Piece::End);
     }
     let mut line = Line::new(stages, request_end);
+    let mut burst = 0;
     loop {
         let next = line.next();
         let deadline = line.deadline();
@@ -134,6 +135,16 @@ pub async fn run<C: Client>(
         let gate = line
             .gate()
             .filter(|_| may_listen && !tally.request_is_through);
+        if (burst < BURST || line.is_ahead())
+            && let Some(went) = line.hurry(next, client, source, marks, tally).await
+        {
+            burst += 1;
+            if let Some(end) = went.transpose() {
+                return over(end, &line, source);
+            }
+            continue;
+        }
+        burst = 0;
         let went = tokio::select! {
             () = until(next.and_then(Due::moment)), if next.is_some() => {
                 line.play(client, source, marks, tally).await
@@ -180,21 +191,23 @@ pub async fn run<C: Client>(
                 Ok(None)
             }
         };
-        match went {
-            Ok(None) => {}
-            Ok(Some(outcome)) => {
-                if line.is_over() {
-                    // A recording holds what the upstream said, and not what a fault let through.
-                    source.leave();
-                }
-                return outcome;
-            }
-            Err(Left) => {
-                source.leave();
-                return Outcome::ClientLeft;
-            }
+        if let Some(end) = went.transpose() {
+            return over(end, &line, source);
         }
     }
+}
+
+/// How an answer ended.
+fn over(end: Result<Outcome, Left>, line: &Line<'_>, source: &Source) -> Outcome {
+    let Ok(outcome) = end else {
+        source.leave();
+        return Outcome::ClientLeft;
+    };
+    if line.is_over() {
+        // A recording holds what the upstream said, and not what a fault let through.
+        source.leave();
+    }
+    outcome
 }
 
 /// What the source says next, if that is wanted now; it works on in any case.
@@ -225,6 +238,10 @@ pub(crate) async fn until(due: Option<Instant>) {
         sleep_until(due).await;
     }
 }
+
+/// How many steps in a row are done without listening to the client and the switches in between: listening costs more than
+/// a step.
+const BURST: u32 = 16;
 
 /// The pieces in which a body goes up that was read before.
 const PIECE: usize = 16 * 1024;
