@@ -56,7 +56,8 @@ pub(super) fn check_rule(rule: &FaultSettings, found: &mut Vec<Problem>) {
 }
 
 /// What this kind takes, and what goes with it.
-pub(super) fn check_kind(kind: &Kind, key: &str, rule: &FaultSettings, found: &mut Vec<Problem>) {
+pub(super) fn check_kind(kind: &Kind, rule: &FaultSettings, found: &mut Vec<Problem>) {
+    let key = kind.word();
     if rule.basis.is_some() && !matches!(kind, Kind::Latency { .. }) {
         let what = format!("`basis` goes with `latency` and has no effect on `{key}`");
         found.push(Problem::at_key(&["basis"], what).hint("take it out"));
