@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use brotli::CompressorWriter;
 use brotli::enc::BrotliEncoderParams;
 
-use super::decode::EncodingError;
+use super::error::EncodingError;
 use super::recipe::{Flush, Method, Recipe, methods};
 
 use self::zstd::Zstd;

@@ -3,7 +3,7 @@
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
 use super::{ROOM, impossible};
-use crate::encoding::decode::EncodingError;
+use crate::encoding::error::EncodingError;
 use crate::encoding::recipe::{Flush, Frame, Maker};
 use crate::encoding::zlib::Zlib;
 
