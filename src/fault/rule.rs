@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::settings::{FaultSettings, Scope};
 use super::when::When;
 
+mod bounds;
 mod conflict;
 mod header;
 mod kinds;
