@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
 use crate::cassette::format::BrokenFile;
-use crate::cassette::index::RecordingId;
+use crate::cassette::id::RecordingId;
 use crate::cassette::recording::{ItemBody, ItemKind, RecordedBody, Recording};
 use crate::lru::Lru;
 use crate::message::Headers;

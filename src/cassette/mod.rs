@@ -13,6 +13,9 @@ mod files;
 mod format;
 mod names;
 
+mod error;
+mod id;
+
 mod entry;
 mod index;
 mod memory;
@@ -44,14 +47,15 @@ mod store;
 
 pub use encoded::{Again, Encoded, Flaw, Playback, WireChunk};
 pub use entry::{Entry, Keying};
+pub use error::CassetteError;
 pub use format::BrokenFile;
-pub use index::RecordingId;
+pub use id::RecordingId;
 pub use memory::MemoryStats;
 pub use queue::{Begin, Claim};
 pub use recording::{
     Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording, SideFile,
 };
-pub use store::{Access, Cassette, CassetteError};
+pub use store::{Access, Cassette};
 pub use ticket::Ticket;
 
 #[cfg(test)]
