@@ -6,12 +6,17 @@
 //! Reading goes through an index without bodies, and a bounded memory of what was used last. It knows nothing of
 //! routes or modes: the rules by which a request is keyed are handed in.
 
+mod item;
+mod side;
+
 mod encoded;
+
 mod recording;
 
 mod files;
 mod format;
 mod names;
+mod playback;
 
 mod error;
 mod id;
@@ -50,11 +55,11 @@ pub use entry::{Entry, Keying};
 pub use error::CassetteError;
 pub use format::BrokenFile;
 pub use id::RecordingId;
+pub use item::{Direction, Item, ItemBody, ItemKind};
 pub use memory::MemoryStats;
 pub use queue::{Begin, Claim};
-pub use recording::{
-    Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording, SideFile,
-};
+pub use recording::{Matching, Play, RecordedBody, Recording};
+pub use side::SideFile;
 pub use store::{Access, Cassette};
 pub use ticket::Ticket;
 

@@ -18,9 +18,9 @@ use crate::cassette::files::{self, WriteError};
 use crate::cassette::journal::Journal;
 use crate::cassette::policy::Run;
 use crate::cassette::queue::Queue;
-use crate::cassette::recording::BODIES;
 use crate::cassette::recover;
 use crate::cassette::shelf::Shelf;
+use crate::cassette::side::BODIES;
 use crate::cassette::writer::{Done, Writer};
 
 /// What reading and writing share, with a writer behind it.

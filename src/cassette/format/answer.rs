@@ -9,7 +9,9 @@ use crate::cassette::encoded::{Encoded, spread};
 use crate::cassette::format::encoding::{chunks, encoded};
 use crate::cassette::format::place::{Place, Wrong};
 use crate::cassette::format::values::{headers, is_held, json_bytes, micros, octets, side_file};
-use crate::cassette::recording::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
+use crate::cassette::item::{Direction, Item, ItemBody, ItemKind};
+use crate::cassette::recording::Recording;
+use crate::cassette::side::SideFile;
 use crate::message::{Ending, ResponseHead};
 
 /// What the member `response` says.

@@ -10,7 +10,7 @@ use crate::cassette::encoded::{Encoded, Flaw, WireChunk};
 use crate::cassette::format::place::{Place, Wrong};
 use crate::cassette::format::values::{is_held, is_plain, micros, octets as bytes};
 use crate::cassette::format::written::{micros as in_micros, octets};
-use crate::cassette::recording::{BODIES, SideFile};
+use crate::cassette::side::{BODIES, SideFile};
 use crate::encoding::{Flush, Frame, Maker, Method, Recipe};
 
 /// It as members.

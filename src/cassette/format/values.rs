@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::cassette::format::body::{JsonBody, Style};
 use crate::cassette::format::place::{Place, Wrong};
-use crate::cassette::recording::{BODIES, SideFile, open_side};
+use crate::cassette::side::{BODIES, SideFile, open_side};
 use crate::message::Headers;
 use crate::route::is_token;
 

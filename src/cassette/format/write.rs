@@ -7,9 +7,9 @@ use crate::cassette::format::VERSION;
 use crate::cassette::format::body::JsonBody;
 use crate::cassette::format::encoding::encoded_value;
 use crate::cassette::format::written::{header_lines, micros, octets, timestamp};
-use crate::cassette::recording::{
-    BODIES, Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording,
-};
+use crate::cassette::item::{Direction, Item, ItemBody, ItemKind};
+use crate::cassette::recording::{Matching, Play, RecordedBody, Recording};
+use crate::cassette::side::BODIES;
 use crate::message::Headers;
 
 /// The text of a recording's file.
