@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pace::TokenPace;
+use super::token_pace::TokenPace;
 use crate::dice::{Draw, Stream};
 
 /// The pace of a route, compiled: what the schedules of its answers are made from.

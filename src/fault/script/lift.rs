@@ -1,0 +1,46 @@
+//! Ends faults while their exchange goes on.
+
+use std::time::Duration;
+
+use super::{Fate, Script};
+use crate::cue::{Cue, Cut, Timed};
+
+impl Script {
+    /// Ends a fault: what it has not done yet does not happen.
+    pub fn lift(&mut self, fault: usize) {
+        if let Some(effect) = self.effects.get_mut(fault) {
+            effect.has_acted = true;
+            if effect.fate == Fate::Waiting {
+                effect.fate = Fate::Lifted;
+            }
+        }
+        self.clock.lift(fault);
+        self.flow.lift(fault);
+        self.edits.lift(fault);
+        self.queue
+            .retain(|timed| timed.fault != Some(fault) || !is_made_up(&timed.cue));
+        for timed in self.queue.iter_mut().chain(&mut self.next) {
+            if timed.fault == Some(fault) {
+                timed.due = timed.natural;
+                match &mut timed.cue {
+                    Cue::Hold(silence) => silence.time = Some(Duration::ZERO),
+                    Cue::Head(_, drip) => *drip = None,
+                    Cue::Send(_) | Cue::Trailers(_) | Cue::End(_) | Cue::Cut(_) => {}
+                }
+            }
+        }
+        let ends = |timed: &Timed| matches!(timed.cue, Cue::End(_) | Cue::Cut(_));
+        if self.is_over && !self.is_ended && !self.queue.iter().chain(&self.next).any(ends) {
+            // What the source said meanwhile is gone, so that the answer can't go on.
+            self.push(Timed::now(Cue::Cut(Cut::Close)));
+        }
+    }
+}
+
+/// Whether a cue is not of the source's: it goes when its fault goes.
+fn is_made_up(cue: &Cue) -> bool {
+    match cue {
+        Cue::Hold(_) | Cue::Cut(_) | Cue::End(_) => true,
+        Cue::Head(..) | Cue::Send(_) | Cue::Trailers(_) => false,
+    }
+}
