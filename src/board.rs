@@ -39,6 +39,19 @@ pub struct Name {
     pub rule: String,
 }
 
+/// What a plan says of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// Which one.
+    pub name: Name,
+    /// The kind of fault, in the words of the config.
+    pub kind: &'static str,
+    /// Whether it is on from the start.
+    pub is_on: bool,
+    /// After how long it switches itself off. `None`: never.
+    pub ttl: Option<Duration>,
+}
+
 /// One rule, live.
 #[derive(Debug)]
 pub struct Live {
@@ -53,6 +66,8 @@ pub struct Live {
 
 #[derive(Debug)]
 struct Switch {
+    /// The kind of fault, in the words of the config.
+    kind: &'static str,
     /// What the config says.
     configured: bool,
     /// What somebody said since.
@@ -153,6 +168,8 @@ impl Injection {
 pub struct Standing {
     /// Which one.
     pub name: Name,
+    /// The kind of fault, in the words of the config.
+    pub kind: &'static str,
     /// Whether it hits now.
     pub is_on: bool,
     /// How long it stays on.
@@ -185,20 +202,21 @@ impl Board {
 
     /// Makes the rules of a plan known. What was switched by hand stays so, what was counted stays counted; rules that are gone
     /// are forgotten.
-    pub fn set_rules(&self, rules: impl IntoIterator<Item = (Name, bool, Option<Duration>)>) {
+    pub fn set_rules(&self, rules: impl IntoIterator<Item = Configured>) {
         // Held throughout, so that nobody finds a rule gone that stays.
         let mut known = self.lock();
         let mut old = std::mem::take(&mut *known);
         let mut new = BTreeMap::new();
-        for (name, configured, ttl) in rules {
+        for rule in rules {
             let live = old
-                .remove(&name)
-                .unwrap_or_else(|| Arc::new(Live::new(name.clone())));
+                .remove(&rule.name)
+                .unwrap_or_else(|| Arc::new(Live::new(rule.name.clone())));
             let mut switch = live.lock();
-            switch.configured = configured;
-            switch.ttl = ttl;
+            switch.kind = rule.kind;
+            switch.configured = rule.is_on;
+            switch.ttl = rule.ttl;
             drop(switch);
-            new.insert(name, live);
+            new.insert(rule.name, live);
         }
         *known = new;
         drop(known);
@@ -324,6 +342,7 @@ impl Live {
         Self {
             name,
             switch: Mutex::new(Switch {
+                kind: "",
                 configured: true,
                 forced: None,
                 since: Instant::now(),
@@ -400,6 +419,7 @@ impl Live {
         let is_on = switch.is_on(now) && !is_killed;
         Standing {
             name: self.name.clone(),
+            kind: switch.kind,
             is_on,
             left: switch
                 .end()
