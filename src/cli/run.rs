@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
 mod admin;
 
@@ -264,7 +265,7 @@ async fn run_in_runtime(
         .await
         .map_err(Failure::Unusable)?;
     // Binding comes first: a port in use must not leave a new cassette behind.
-    let listener = succession
+    let (listener, _) = succession
         .listen("http", &config.listen.http)
         .await
         .map_err(Failure::Unusable)?;
@@ -277,7 +278,7 @@ async fn run_in_runtime(
         // A check has found the one without the other.
         (Some(_), None) | (None, _) => None,
     };
-    let door = admin::listen(&config.listen)
+    let door = admin::listen(&config.listen, &mut succession)
         .await
         .map_err(Failure::Unusable)?;
     let cassette =
@@ -288,7 +289,7 @@ async fn run_in_runtime(
     let upstreams = Arc::new(Upstreams::new(POOLED));
     let state = Arc::new(State::new(plan, cassette.clone()));
     let admin = door
-        .map(|door| door.open(state.board()))
+        .map(|door| door.furnish(state.board()))
         .transpose()
         .map_err(Failure::Unusable)?;
     let flow = Flow {
@@ -305,9 +306,16 @@ async fn run_in_runtime(
         .addresses()
         .map_err(|error| Failure::Unusable(error.into()))?;
     let handing_over = succession
-        .complete(&config.listen, &server, cassette.as_ref())
+        .complete(
+            &config.listen,
+            &server,
+            admin.as_ref().map(admin::Ready::listener),
+            cassette.as_ref(),
+        )
         .await
         .map_err(Failure::Unusable)?;
+    // Not before we are responsible: the process before answers until then.
+    let admin = admin.map(admin::Ready::open);
     let written = cassette.clone();
     let grace = config.listen.grace.0;
     let admin_address = admin.as_ref().map(admin::Open::address);
@@ -331,7 +339,7 @@ async fn run_in_runtime(
         &mut signals,
         handing_over,
         cassette,
-        || admin.iter().for_each(admin::Open::end),
+        admin.as_ref(),
         finishing,
     )
     .await
@@ -345,7 +353,7 @@ async fn listen_with_tls(
 ) -> anyhow::Result<(TcpListener, Certificate)> {
     let certificate =
         Certificate::load(settings, folder).context("could not use the certificate")?;
-    let listener = succession.listen("https", address).await?;
+    let (listener, _) = succession.listen("https", address).await?;
     Ok((listener, certificate))
 }
 
@@ -357,7 +365,7 @@ async fn serve_until_stopped(
     signals: &mut Signals,
     handing_over: impl Future<Output = Successor>,
     cassette: Option<Cassette>,
-    on_end: impl Fn(),
+    admin: Option<&admin::Open>,
     finishing: impl Future<Output = ()>,
 ) -> Result<ExitCode, Failure> {
     let (stop, is_stopping) = tokio::sync::oneshot::channel();
@@ -367,24 +375,24 @@ async fn serve_until_stopped(
             tracing::warn!(busy, "the grace time is over; connections were cut");
         }
         // What is still read for the recorder alone has the grace time too.
-        if tokio::time::timeout(grace.max(FINISHING_MIN), finishing)
-            .await
-            .is_err()
-        {
+        if timeout(grace.max(FINISHING_MIN), finishing).await.is_err() {
             tracing::warn!("what was still being recorded was cut");
         }
     };
     tokio::pin!(ending);
+    let mut last_orders = None;
     tokio::select! {
         () = &mut ending => return Ok(ExitCode::SUCCESS),
         () = signals.next() => {
-            on_end();
+            if let Some(admin) = admin {
+                admin.end();
+            }
             tracing::info!(?grace, "stopping; a second signal ends at once");
             // The server is still there to be told.
             stop.send(Stop::Ordered).ok();
         }
         successor = handing_over => {
-            on_end();
+            last_orders = admin.map(|admin| timeout(COURTESY.min(grace), admin.hand_over(&successor)));
             tracing::info!(pid = successor.pid(), ?grace, "another process has taken over; a signal ends at once");
             stop.send(Stop::HandedOver).ok();
             let hold = successor.confirm().await;
@@ -393,8 +401,17 @@ async fn serve_until_stopped(
             }
         }
     }
+    let ended = async {
+        // Both at once: each has had its time when the other has.
+        tokio::join!(ending, async {
+            if let Some(orders) = last_orders {
+                // Who has not come back until then has no request on its way.
+                orders.await.unwrap_or_default();
+            }
+        });
+    };
     tokio::select! {
-        () = &mut ending => Ok(ExitCode::SUCCESS),
+        () = ended => Ok(ExitCode::SUCCESS),
         () = signals.next() => Ok(ended_at_once()),
     }
 }
