@@ -24,12 +24,14 @@ use clock::{Clock, When};
 use edits::{Edits, Piece};
 use flow::Flow;
 use units::{BrokenEncoding, Unit, Units, Wishes};
+use withheld::Withheld;
 
 mod clock;
 mod edits;
 mod flow;
 mod head;
 mod units;
+mod withheld;
 
 /// A fault that hits this exchange.
 #[derive(Debug)]
@@ -117,6 +119,7 @@ pub struct Script {
     /// Whether it was taken.
     is_ended: bool,
     seen: Seen,
+    withheld: Withheld,
 }
 
 /// One fault at work.
@@ -188,6 +191,7 @@ impl Script {
             is_over: false,
             is_ended: false,
             seen: Seen::default(),
+            withheld: Withheld::default(),
         }
     }
 
@@ -251,7 +255,9 @@ impl Script {
     /// Header lines after the body.
     fn trailers(&mut self, moment: Moment, trailers: Headers) {
         self.rest(moment);
-        if !self.is_over {
+        if self.is_over {
+            self.withheld.trailers(moment, trailers);
+        } else {
             let when = self.clock.unit(moment, None);
             self.push(when.of(Cue::Trailers(trailers)));
         }
@@ -260,13 +266,19 @@ impl Script {
     /// The end of the answer.
     fn end(&mut self, moment: Moment, ending: Ending) {
         self.rest(moment);
+        self.finish(moment, ending);
+    }
+
+    fn finish(&mut self, moment: Moment, ending: Ending) {
         if ending == Ending::Complete {
             if !self.seen.terminator {
                 self.fire(&Place::Before(Part::Terminator), When::default());
             }
             self.fire(&Place::End, When::default());
         }
-        if !self.is_over {
+        if self.is_over {
+            self.withheld.end(moment, ending);
+        } else {
             self.push(Timed {
                 due: moment.due(),
                 natural: moment.due(),
@@ -335,8 +347,18 @@ impl Script {
         self.clock.lift(fault);
         self.flow.lift(fault);
         self.edits.lift(fault);
-        self.queue
-            .retain(|timed| timed.fault != Some(fault) || !is_made_up(&timed.cue));
+        let is_error = self
+            .effects
+            .get(fault)
+            .is_some_and(|effect| matches!(effect.kind, Kind::ErrorEvent { .. }));
+        let goes =
+            |timed: &Timed| timed.fault == Some(fault) && (is_error || is_made_up(&timed.cue));
+        self.queue.retain(|timed| !goes(timed));
+        if self.next.take_if(|timed| goes(timed)).is_some()
+            && let Some(effect) = self.effects.get_mut(fault)
+        {
+            effect.fate = Fate::Lifted;
+        }
         for timed in self.queue.iter_mut().chain(&mut self.next) {
             if timed.fault == Some(fault) {
                 timed.due = timed.natural;
@@ -349,8 +371,7 @@ impl Script {
         }
         let ends = |timed: &Timed| matches!(timed.cue, Cue::End(_) | Cue::Cut(_));
         if self.is_over && !self.is_ended && !self.queue.iter().chain(&self.next).any(ends) {
-            // What the source said meanwhile is gone, so that the answer can't go on.
-            self.push(Timed::now(Cue::Cut(Cut::Close)));
+            self.go_on();
         }
     }
 
@@ -399,6 +420,7 @@ impl Script {
         }) else {
             return false;
         };
+        self.withheld.all();
         let effect = &mut self.effects[fault];
         effect.has_acted = true;
         match (effect.stand_in.take(), effect.kind.clone()) {
@@ -462,12 +484,15 @@ impl Script {
     }
 
     fn unit(&mut self, moment: Moment, mut unit: Unit) {
+        if !self.is_over {
+            self.fire(&Place::Time(self.clock.when(moment)), When::default());
+            self.fire_before(unit.part);
+        }
         if self.is_over {
+            self.withheld.unit(moment, unit);
             return;
         }
-        self.fire(&Place::Time(self.clock.when(moment)), When::default());
-        self.fire_before(unit.part);
-        if self.is_over || self.is_left_out(unit.part) {
+        if self.is_left_out(unit.part) {
             return;
         }
         // A position in bytes may fall inside.
@@ -497,6 +522,7 @@ impl Script {
                 When::default(),
             );
             if self.is_over {
+                self.withheld.unit(moment, unit);
                 return;
             }
         }
@@ -626,6 +652,11 @@ impl Script {
             {
                 effect.has_acted = true;
                 let kind = effect.kind.clone();
+                // What is next may be planned for much later.
+                let when = match (position(&kind), self.head_at) {
+                    (Some(Position::Time(span)), Some(head)) => When::at(head + span.0),
+                    (_, _) => when,
+                };
                 self.act(fault, &kind, when);
             }
         }
