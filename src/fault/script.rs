@@ -394,7 +394,7 @@ impl Script {
             .iter()
             .enumerate()
             .filter_map(|(fault, effect)| match &effect.kind {
-                _ if effect.fate == Fate::Lifted => None,
+                _ if effect.has_acted => None,
                 Kind::SlowRead(rate) | Kind::Bandwidth { up: Some(rate), .. } => {
                     Some((fault, rate.0))
                 }
