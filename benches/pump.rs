@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use common::median;
 use criterion::{BatchSize, Criterion, Throughput};
-use rehearsal::board::{Board, Name};
+use rehearsal::board::{Board, Configured, Name};
 use rehearsal::dialect::Dialect;
 use rehearsal::dialect::asked::Asked;
 use rehearsal::dice::Draw;
@@ -206,7 +206,12 @@ fn idle_fault() -> Stages {
         route: "all".to_owned(),
         rule: "idle".to_owned(),
     };
-    board.set_rules([(name, true, None)]);
+    board.set_rules([Configured {
+        name,
+        kind: "latency",
+        is_on: true,
+        ttl: None,
+    }]);
     let lives = board.lives("all", ["idle"].into_iter());
     let held = lives.iter().filter_map(|live| live.enter(None)).collect();
     let armed = Armed {

@@ -15,7 +15,7 @@ use crate::dice::Draw;
 use crate::fault::counts::Counts;
 
 pub use injection::Injection;
-pub use live::{Held, Live, Name, Standing, Verdict};
+pub use live::{Configured, Held, Live, Name, Standing, Verdict};
 pub use timing::{TimeError, Timing, TimingSummary};
 pub use watch::Watch;
 
@@ -57,20 +57,21 @@ impl Board {
 
     /// Makes the rules of a plan known. What was switched by hand stays so, what was counted stays counted; rules that are gone
     /// are forgotten.
-    pub fn set_rules(&self, rules: impl IntoIterator<Item = (Name, bool, Option<Duration>)>) {
+    pub fn set_rules(&self, rules: impl IntoIterator<Item = Configured>) {
         // Held throughout, so that nobody finds a rule gone that stays.
         let mut known = self.lock();
         let mut old = std::mem::take(&mut *known);
         let mut new = BTreeMap::new();
-        for (name, configured, ttl) in rules {
+        for rule in rules {
             let live = old
-                .remove(&name)
-                .unwrap_or_else(|| Arc::new(Live::new(name.clone())));
+                .remove(&rule.name)
+                .unwrap_or_else(|| Arc::new(Live::new(rule.name.clone())));
             let mut switch = live.lock();
-            switch.configured = configured;
-            switch.ttl = ttl;
+            switch.kind = rule.kind;
+            switch.configured = rule.is_on;
+            switch.ttl = rule.ttl;
             drop(switch);
-            new.insert(name, live);
+            new.insert(rule.name, live);
         }
         *known = new;
         drop(known);

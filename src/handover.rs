@@ -187,19 +187,23 @@ async fn greet(
         .await
         .unwrap_or_else(|late| Err(late.into()))
         .map_err(HandoverError::Broken)?;
-    match word.strip_prefix("ready ") {
-        Some(pid) => Ok(Successor {
-            pid: pid.to_owned(),
-            stream,
-        }),
-        None => Err(HandoverError::Misunderstood(word)),
-    }
+    let Some(ready) = word.strip_prefix("ready ") else {
+        return Err(HandoverError::Misunderstood(word));
+    };
+    let mut words = ready.split(' ').map(str::to_owned);
+    Ok(Successor {
+        pid: words.next().unwrap_or_default(),
+        has: words.collect(),
+        stream,
+    })
 }
 
 /// A process that is ready to accept on our listeners.
 #[derive(Debug)]
 pub struct Successor {
     pid: String,
+    /// The names of the listeners that it took.
+    has: Vec<String>,
     stream: UnixStream,
 }
 
@@ -207,6 +211,11 @@ impl Successor {
     /// The number of its process, as it says.
     pub fn pid(&self) -> &str {
         &self.pid
+    }
+
+    /// Whether it took the listener of this name, so that somebody accepts there when we do not.
+    pub fn has(&self, name: &str) -> bool {
+        self.has.iter().any(|taken| taken == name)
     }
 
     /// Tells it that the listeners are its own. It waits for the cassette until what is given is dropped.
@@ -231,6 +240,8 @@ pub struct Predecessor {
     stream: UnixStream,
     pid: u32,
     listeners: Vec<(String, OwnedFd)>,
+    /// The names of those that were taken.
+    taken: Vec<String>,
     legacy: Legacy,
 }
 
@@ -260,6 +271,7 @@ impl Predecessor {
             stream,
             pid: hello.pid,
             listeners: hello.listeners.into_iter().zip(fds).collect(),
+            taken: Vec::new(),
             legacy: Legacy {
                 writes: hello
                     .writes
@@ -298,6 +310,7 @@ impl Predecessor {
             };
             if addresses.iter().any(is_same) {
                 self.listeners.swap_remove(place);
+                self.taken.push(name.to_owned());
                 listener.set_nonblocking(true)?;
                 return TcpListener::from_std(listener).map(Some);
             }
@@ -310,11 +323,18 @@ impl Predecessor {
     ///
     /// # Errors
     /// `Broken`, if it has gone or does not answer: it still accepts, or nobody does.
-    pub async fn succeed(mut self) -> Result<impl Future<Output = ()>, HandoverError> {
-        let word = format!("ready {}\n", std::process::id());
+    pub async fn succeed(self) -> Result<impl Future<Output = ()>, HandoverError> {
+        let Self {
+            mut stream, taken, ..
+        } = self;
+        let mut word = format!("ready {}", std::process::id());
+        for name in taken {
+            word.extend([" ", &name]);
+        }
+        word.push('\n');
         let talk = async {
-            self.stream.write_all(word.as_bytes()).await?;
-            receive_line(&self.stream).await
+            stream.write_all(word.as_bytes()).await?;
+            receive_line(&stream).await
         };
         let word = timeout(HELLO, talk)
             .await
@@ -325,7 +345,7 @@ impl Predecessor {
         }
         Ok(async move {
             // Nothing more is said; the end is what tells.
-            while receive_line(&self.stream).await.is_ok() {}
+            while receive_line(&stream).await.is_ok() {}
         })
     }
 }

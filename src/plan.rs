@@ -69,6 +69,21 @@ pub struct Drain {
     pub bytes: usize,
 }
 
+/// A fault rule, as far as it is switched and counted.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultRule<'a> {
+    /// Of the route; `listen` for what comes before routing.
+    pub route: &'a str,
+    /// Unique there.
+    pub name: &'a str,
+    /// The kind of fault, in the words of the config.
+    pub kind: &'static str,
+    /// Whether it is on from the start.
+    pub is_enabled: bool,
+    /// After how long it switches itself off. `None`: never.
+    pub ttl: Option<Duration>,
+}
+
 /// One route, compiled.
 pub struct Route {
     /// As in the config, or `route-N`.
@@ -223,22 +238,24 @@ impl Plan {
         }
     }
 
-    /// All fault rules: route and name, whether it is on from the start, and when it switches itself off.
-    pub fn fault_rules(&self) -> impl Iterator<Item = (&str, &str, bool, Option<Duration>)> {
+    /// All fault rules.
+    pub fn fault_rules(&self) -> impl Iterator<Item = FaultRule<'_>> {
         let of_routes = self.routes.iter().flat_map(|route| {
-            route.faults.iter().map(|rule| {
-                (
-                    route.name.as_str(),
-                    rule.name.as_str(),
-                    rule.is_enabled,
-                    rule.ttl,
-                )
+            route.faults.iter().map(|rule| FaultRule {
+                route: &route.name,
+                name: &rule.name,
+                kind: rule.kind.word(),
+                is_enabled: rule.is_enabled,
+                ttl: rule.ttl,
             })
         });
-        let of_listeners = self
-            .listen_faults
-            .iter()
-            .map(|rule| (LISTEN, rule.name.as_str(), rule.is_enabled, rule.ttl));
+        let of_listeners = self.listen_faults.iter().map(|rule| FaultRule {
+            route: LISTEN,
+            name: &rule.name,
+            kind: rule.kind.key(),
+            is_enabled: rule.is_enabled,
+            ttl: rule.ttl,
+        });
         of_routes.chain(of_listeners)
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use lru::LruCache;
 
-use crate::board::{Board, Name};
+use crate::board::{Board, Configured, Name};
 use crate::cassette::Cassette;
 use crate::client::ClientId;
 use crate::dice::DrawKey;
@@ -31,12 +31,14 @@ impl State {
     /// With this plan; `cassette` where a route records or replays.
     pub fn new(mut plan: Plan, cassette: Option<Cassette>) -> Self {
         let board = Board::new();
-        board.set_rules(plan.fault_rules().map(|(route, rule, is_on, ttl)| {
-            let name = Name {
-                route: route.to_owned(),
-                rule: rule.to_owned(),
-            };
-            (name, is_on, ttl)
+        board.set_rules(plan.fault_rules().map(|rule| Configured {
+            name: Name {
+                route: rule.route.to_owned(),
+                rule: rule.name.to_owned(),
+            },
+            kind: rule.kind,
+            is_on: rule.is_enabled,
+            ttl: rule.ttl,
         }));
         for route in &mut plan.routes {
             route.lives = board.lives(

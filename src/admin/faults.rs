@@ -173,6 +173,7 @@ fn standing(standing: &Standing) -> Value {
     json!({
         "route": standing.name.route,
         "rule": standing.name.rule,
+        "kind": standing.kind,
         "on": standing.is_on,
         "left_ms": standing.left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         "active": standing.active,

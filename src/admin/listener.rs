@@ -3,6 +3,7 @@
 //! The process has a limited number of open files, which the traffic needs: whoever can reach the admin listener must not be
 //! able to take them with connections that say nothing.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,20 +14,27 @@ use std::time::Duration;
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Accepts only as long as there is room.
+/// Accepts only as long as there is room, and until another process does.
 pub(super) struct Bounded {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    is_left: watch::Receiver<bool>,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
+    /// `room` has a permit for each connection that there may be.
+    pub(super) fn new(
+        listener: TcpListener,
+        room: Arc<Semaphore>,
+        is_left: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             listener,
-            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            room,
+            is_left,
         }
     }
 }
@@ -38,10 +46,19 @@ impl Listener for Bounded {
     async fn accept(&mut self) -> (Patient, SocketAddr) {
         let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
             // Nobody closes the semaphore.
-            return std::future::pending().await;
+            return pending().await;
         };
         loop {
-            match self.listener.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                true = is_true(&mut self.is_left) => None,
+                accepted = self.listener.accept() => Some(accepted),
+            };
+            let Some(accepted) = accepted else {
+                drop(permit);
+                return pending().await;
+            };
+            match accepted {
                 Ok((tcp, address)) => return (Patient::new(tcp, permit), address),
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection for admin");
@@ -55,6 +72,11 @@ impl Listener for Bounded {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
+}
+
+/// Waits until it is; `false` if nobody can say so any more.
+async fn is_true(told: &mut watch::Receiver<bool>) -> bool {
+    told.wait_for(|is_true| *is_true).await.is_ok()
 }
 
 /// A connection that fails when nothing of an answer was written for some time: the head is slow, the body is, or nobody asks or
@@ -146,7 +168,7 @@ impl AsyncWrite for Patient {
 }
 
 /// How many connections there may be at once; others wait in the system's queue.
-pub(super) const CONNECTIONS_MAX: usize = 64;
+pub(super) const CONNECTIONS_MAX: u32 = 64;
 
 /// From one write of an answer, or the beginning, to the next.
 const PATIENCE: Duration = Duration::from_secs(30);

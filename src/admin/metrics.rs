@@ -166,6 +166,7 @@ mod tests {
                 route: "a\"b\\c\nd".to_owned(),
                 rule: "slow".to_owned(),
             },
+            kind: "latency",
             is_on: true,
             left: None,
             active: 2,

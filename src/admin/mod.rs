@@ -16,11 +16,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
 
 use crate::board::Board;
 
 use guard::Guard;
-use listener::Bounded;
+use listener::{Bounded, CONNECTIONS_MAX};
 use token::Token;
 
 mod faults;
@@ -34,7 +35,39 @@ pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     router: Router,
-    is_ending: Arc<AtomicBool>,
+    stages: Arc<Stages>,
+}
+
+/// How far a proxy is on its way to its end, as its admin listener has to know it.
+#[derive(Debug)]
+pub struct Stages {
+    is_ending: AtomicBool,
+    is_left: watch::Sender<bool>,
+    /// A permit for each connection that there may be.
+    room: Arc<Semaphore>,
+}
+
+impl Stages {
+    /// The proxy takes no new connections any more: it is not ready.
+    pub fn end(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Another process accepts on this listener: we don't any more, and whoever is still connected is told to come back to that
+    /// one. It is ready as long as that one is.
+    pub fn leave(&self) {
+        self.is_left.send_replace(true);
+    }
+
+    /// Resolves when nobody is connected any more; to be asked when it was [left](Self::leave).
+    pub async fn drained(&self) {
+        // Nobody closes the semaphore.
+        drop(self.room.acquire_many(CONNECTIONS_MAX).await);
+    }
+
+    fn is_left(&self) -> bool {
+        *self.is_left.borrow()
+    }
 }
 
 impl Admin {
@@ -51,17 +84,21 @@ impl Admin {
         board: Arc<Board>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let is_ending = Arc::new(AtomicBool::new(false));
+        let stages = Arc::new(Stages {
+            is_ending: AtomicBool::new(false),
+            is_left: watch::Sender::new(false),
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
+        });
         let shared = Arc::new(Shared {
             board,
             guard: Guard::new(token, host, hosts, address),
-            is_ending: Arc::clone(&is_ending),
+            stages: Arc::clone(&stages),
         });
         Ok(Self {
             listener,
             address,
             router: router(shared),
-            is_ending,
+            stages,
         })
     }
 
@@ -70,9 +107,14 @@ impl Admin {
         self.address
     }
 
-    /// To be set when the proxy takes no new connections any more: then it is not ready.
-    pub fn is_ending(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.is_ending)
+    /// To be passed on.
+    pub fn listener(&self) -> &TcpListener {
+        &self.listener
+    }
+
+    /// To be told of the end of the proxy.
+    pub fn stages(&self) -> Arc<Stages> {
+        Arc::clone(&self.stages)
     }
 
     /// Answers until it is dropped.
@@ -80,7 +122,9 @@ impl Admin {
     /// # Errors
     /// None that are known: what can't be accepted is tried again.
     pub async fn run(self) -> io::Result<()> {
-        axum::serve(Bounded::new(self.listener), self.router).await
+        let (room, is_left) = (&self.stages.room, self.stages.is_left.subscribe());
+        let listener = Bounded::new(self.listener, Arc::clone(room), is_left);
+        axum::serve(listener, self.router).await
     }
 }
 
@@ -88,7 +132,7 @@ impl Admin {
 struct Shared {
     board: Arc<Board>,
     guard: Guard,
-    is_ending: Arc<AtomicBool>,
+    stages: Arc<Stages>,
 }
 
 fn router(shared: Arc<Shared>) -> Router {
@@ -118,7 +162,7 @@ fn router(shared: Arc<Shared>) -> Router {
 
 /// `GET /readyz`: whether new connections are taken.
 async fn readyz(State(shared): State<Arc<Shared>>) -> Result<&'static str, Refusal> {
-    if shared.is_ending.load(Ordering::Relaxed) {
+    if shared.stages.is_ending.load(Ordering::Relaxed) {
         let message = "the proxy is about to end, and takes no new connections";
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message));
     }
@@ -134,6 +178,11 @@ async fn watch(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if shared.stages.is_left() {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

@@ -1,21 +1,19 @@
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::listener::CONNECTIONS_MAX;
 use super::*;
 
-/// An admin listener that answers until the runtime ends, and its switch for being about to end.
-async fn start() -> (SocketAddr, Arc<AtomicBool>) {
+/// An admin listener that answers until the runtime ends, and what tells it of the end.
+async fn start() -> (SocketAddr, Arc<Stages>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let token = Token::given("right").unwrap();
     let admin = Admin::new(listener, "127.0.0.1", &[], token, Arc::new(Board::new())).unwrap();
-    let (address, is_ending) = (admin.address(), admin.is_ending());
+    let (address, stages) = (admin.address(), admin.stages());
     tokio::spawn(admin.run());
-    (address, is_ending)
+    (address, stages)
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {
@@ -76,9 +74,9 @@ async fn there_is_room_for_so_many_and_silent_ones_leave_it_to_others() {
 
 #[tokio::test]
 async fn who_asks_learns_that_the_end_is_near() {
-    let (address, is_ending) = start().await;
+    let (address, stages) = start().await;
     assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200 "));
-    is_ending.store(true, Ordering::Relaxed);
+    stages.end();
     assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 503 "));
     assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200 "));
 }

@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdir, open, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdir, open, openat, renameat, unlinkat,
+};
 use rustix::process::geteuid;
 use subtle::ConstantTimeEq as _;
 
@@ -67,34 +69,56 @@ impl Token {
     /// # Errors
     /// If the file can't be made where only we can read it.
     pub fn make(port: u16) -> Result<(Self, TokenFile), TokenError> {
+        let token = Self::draw()?;
+        let file = token.leave(port)?;
+        Ok((token, file))
+    }
+
+    fn draw() -> Result<Self, TokenError> {
+        random().map(Self).map_err(at(Path::new(RANDOM)))
+    }
+
+    /// Leaves it in a file named for the port.
+    ///
+    /// # Errors
+    /// If the file can't be made where only we can read it.
+    pub fn leave(&self, port: u16) -> Result<TokenFile, TokenError> {
         let path = folder();
         match mkdir(&path, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(at(&path)(error.into())),
         }
-        Self::make_in(&path, port)
+        self.leave_in(&path, port)
     }
 
-    fn make_in(path: &Path, port: u16) -> Result<(Self, TokenFile), TokenError> {
+    fn leave_in(&self, path: &Path, port: u16) -> Result<TokenFile, TokenError> {
         let folder = open_folder(path)?;
-        let (name, path) = (file_name(port), path.join(file_name(port)));
+        let name = file_name(port);
+        // Written aside, so that who reads it finds all of the one before or all of this one.
+        let aside = format!("{name}.{}", std::process::id());
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || openat(&folder, &name, flags, Mode::RUSR | Mode::WUSR);
+        let create = || openat(&folder, &aside, flags, Mode::RUSR | Mode::WUSR);
         let file = match create() {
             Err(rustix::io::Errno::EXIST) => {
-                unlinkat(&folder, &name, AtFlags::empty())
-                    .map_err(|error| at(&path)(error.into()))?;
+                unlinkat(&folder, &aside, AtFlags::empty())
+                    .map_err(|error| at(&path.join(&aside))(error.into()))?;
                 create()
             }
             made => made,
         };
-        let file = File::from(file.map_err(|error| at(&path)(error.into()))?);
-        let token = random().map_err(at(Path::new(RANDOM)))?;
-        let mut kept = TokenFile { path, file };
-        io::Write::write_all(&mut kept.file, format!("{token}\n").as_bytes())
+        let path_aside = path.join(&aside);
+        let file = File::from(file.map_err(|error| at(&path_aside)(error.into()))?);
+        let mut kept = TokenFile {
+            path: path_aside,
+            file,
+        };
+        io::Write::write_all(&mut kept.file, format!("{}\n", self.0).as_bytes())
             .map_err(at(&kept.path))?;
-        Ok((Self(token), kept))
+        let path = path.join(&name);
+        renameat(&folder, &aside, &folder, &name).map_err(|error| at(&path)(error.into()))?;
+        kept.path = path;
+        Ok(kept)
     }
 
     /// The one that a process of ours left for the listener on this port, if there is one.
@@ -265,10 +289,16 @@ mod tests {
         folder
     }
 
+    fn make_in(path: &Path, port: u16) -> Result<(Token, TokenFile), TokenError> {
+        let token = Token::draw()?;
+        let file = token.leave_in(path, port)?;
+        Ok((token, file))
+    }
+
     #[test]
     fn a_made_token_is_in_a_file_for_its_owner_alone_until_it_is_dropped() {
         let folder = ours();
-        let (token, file) = Token::make_in(folder.path(), 4711).unwrap();
+        let (token, file) = make_in(folder.path(), 4711).unwrap();
         let path = folder.path().join("admin-4711.token");
         assert_eq!(file.path(), path);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -284,10 +314,11 @@ mod tests {
     #[test]
     fn a_file_that_was_left_is_replaced_and_a_later_one_stays() {
         let folder = ours();
-        let (first, first_file) = Token::make_in(folder.path(), 1).unwrap();
-        let (second, second_file) = Token::make_in(folder.path(), 1).unwrap();
+        let (first, first_file) = make_in(folder.path(), 1).unwrap();
+        let (second, second_file) = make_in(folder.path(), 1).unwrap();
         assert!(!first.is(second.reveal()));
         drop(first_file);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(Token::read(second_file.path()).unwrap().is(second.reveal()));
     }
 
@@ -297,19 +328,19 @@ mod tests {
         let target = folder.path().join("target");
         fs::write(&target, "kept").unwrap();
         symlink(&target, folder.path().join("admin-1.token")).unwrap();
-        let (_, file) = Token::make_in(folder.path(), 1).unwrap();
+        let (_, file) = make_in(folder.path(), 1).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
         assert!(!fs::symlink_metadata(file.path()).unwrap().is_symlink());
         let link = folder.path().join("link");
         symlink(folder.path(), &link).unwrap();
-        assert!(Token::make_in(&link, 2).is_err());
+        assert!(make_in(&link, 2).is_err());
     }
 
     #[test]
     fn a_folder_that_others_can_enter_is_refused() {
         let folder = ours();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let error = Token::make_in(folder.path(), 1).unwrap_err().to_string();
+        let error = make_in(folder.path(), 1).unwrap_err().to_string();
         assert!(error.ends_with("others have rights to it"), "{error}");
     }
 

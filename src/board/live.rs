@@ -18,6 +18,19 @@ pub struct Name {
     pub rule: String,
 }
 
+/// What a plan says of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// Which one.
+    pub name: Name,
+    /// The kind of fault, in the words of the config.
+    pub kind: &'static str,
+    /// Whether it is on from the start.
+    pub is_on: bool,
+    /// After how long it switches itself off. `None`: never.
+    pub ttl: Option<Duration>,
+}
+
 /// One rule, live.
 #[derive(Debug)]
 pub struct Live {
@@ -76,6 +89,8 @@ impl Verdict {
 pub struct Standing {
     /// Which one.
     pub name: Name,
+    /// The kind of fault, in the words of the config.
+    pub kind: &'static str,
     /// Whether it hits now.
     pub is_on: bool,
     /// How long it stays on.
@@ -93,6 +108,7 @@ impl Live {
         Self {
             name,
             switch: Mutex::new(Switch {
+                kind: "",
                 configured: true,
                 forced: None,
                 since: Instant::now(),
@@ -169,6 +185,7 @@ impl Live {
         let is_on = switch.is_on(now) && !is_killed;
         Standing {
             name: self.name.clone(),
+            kind: switch.kind,
             is_on,
             left: switch
                 .end()
@@ -213,6 +230,8 @@ impl Drop for Held {
 /// Whether a rule is on, and how long.
 #[derive(Debug)]
 pub(super) struct Switch {
+    /// The kind of fault, in the words of the config.
+    pub(super) kind: &'static str,
     /// What the config says.
     pub(super) configured: bool,
     /// What somebody said since.

@@ -4,9 +4,9 @@ fn board() -> Arc<Board> {
     let board = Arc::new(Board::new());
     let ttl = Some(Duration::from_secs(5));
     board.set_rules([
-        (name("slow"), true, None),
-        (name("cut"), false, None),
-        (name("short"), true, ttl),
+        rule("slow", true, None),
+        rule("cut", false, None),
+        rule("short", true, ttl),
     ]);
     board
 }
@@ -15,6 +15,15 @@ fn name(rule: &str) -> Name {
     Name {
         route: "chat".to_owned(),
         rule: rule.to_owned(),
+    }
+}
+
+fn rule(rule: &str, is_on: bool, ttl: Option<Duration>) -> Configured {
+    Configured {
+        name: name(rule),
+        kind: "latency",
+        is_on,
+        ttl,
     }
 }
 
@@ -62,7 +71,7 @@ fn what_was_switched_and_counted_survives_a_new_plan() {
     let board = board();
     board.switch(&name("cut"), true, None);
     live(&board, "cut").count(Verdict::Injected);
-    board.set_rules([(name("cut"), false, None), (name("new"), true, None)]);
+    board.set_rules([rule("cut", false, None), rule("new", true, None)]);
     let standings = board.standings();
     assert_eq!(standings.len(), 2);
     assert!(standings[0].is_on, "somebody said so");

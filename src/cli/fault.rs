@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::ask::{Ask, Where};
 use super::{Failure, print};
+use crate::config::suggest::nearest;
 use crate::units::Span;
 
 /// `rehearsal fault`
@@ -130,15 +131,27 @@ fn find<'a>(all: &'a Value, rule: &str) -> anyhow::Result<&'a Value> {
         [] if rows.is_empty() => Err(anyhow!(
             "there is no rule `{rule}`: the proxy has none at all"
         )),
-        [] => Err(anyhow!(
-            "there is no rule `{rule}`, expected one of {}",
-            names(rows.iter())
-        )),
+        [] => {
+            let meant = meant(rows, rule)
+                .map(|name| format!("; did you mean `{name}`?"))
+                .unwrap_or_default();
+            Err(anyhow!(
+                "there is no rule `{rule}`, expected one of {}{meant}",
+                names(rows.iter())
+            ))
+        }
         _ => Err(anyhow!(
             "`{rule}` could be any of {}; say which",
             names(found.iter().copied())
         )),
     }
+}
+
+/// The name that was meant, where a slip of the fingers explains what was written.
+fn meant(rows: &[Value], written: &str) -> Option<String> {
+    let names: Vec<_> = rows.iter().map(name).collect();
+    let short = rows.iter().map(|row| text(&row["rule"]));
+    nearest(written, short.chain(names.iter().map(String::as_str))).map(str::to_owned)
 }
 
 fn rows(all: &Value) -> &[Value] {
@@ -170,13 +183,14 @@ fn state(row: &Value) -> String {
 }
 
 fn table(all: &Value) -> String {
-    let heads = ["RULE", "STATE", "ACTIVE"]
+    let heads = ["RULE", "KIND", "STATE", "ACTIVE"]
         .into_iter()
         .map(str::to_owned)
         .chain(COUNTS.map(|count| count.to_uppercase().replace('_', " ")));
     let lines: Vec<Vec<String>> = std::iter::once(heads.collect())
         .chain(rows(all).iter().map(|row| {
-            [name(row), state(row), row["active"].to_string()]
+            let kind = text(&row["kind"]).to_owned();
+            [name(row), kind, state(row), row["active"].to_string()]
                 .into_iter()
                 .chain(COUNTS.map(|count| row["counts"][count].to_string()))
                 .collect()
@@ -276,5 +290,12 @@ mod tests {
             found("c"),
             Err("there is no rule `c`, expected one of `a/cut`, `b/cut`, `b/slow`".to_owned())
         );
+        for (written, meant) in [("slwo", "slow"), ("b/solw", "b/slow"), ("cutt", "cut")] {
+            let error = found(written).unwrap_err();
+            assert!(
+                error.ends_with(&format!("`b/slow`; did you mean `{meant}`?")),
+                "{error}"
+            );
+        }
     }
 }

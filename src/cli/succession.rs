@@ -42,12 +42,12 @@ impl Succession {
         })
     }
 
-    /// The listener of the process before, or one of our own where it has none for this address.
+    /// The listener of the process before, or one of our own where it has none for this address. Says whether it is the former.
     pub(super) async fn listen(
         &mut self,
         scheme: &str,
         address: &Address,
-    ) -> anyhow::Result<TcpListener> {
+    ) -> anyhow::Result<(TcpListener, bool)> {
         if let Some(before) = &mut self.before {
             let addresses: Vec<_> = tokio::net::lookup_host(address.to_string())
                 .await
@@ -57,12 +57,13 @@ impl Succession {
                 .take(scheme, &addresses)
                 .context("could not use a listener of the process before")?;
             if let Some(listener) = taken {
-                return Ok(listener);
+                return Ok((listener, true));
             }
         }
-        Server::listen(&address.to_string())
+        let listener = Server::listen(&address.to_string())
             .await
-            .with_context(|| format!("could not listen on {address}"))
+            .with_context(|| format!("could not listen on {address}"))?;
+        Ok((listener, false))
     }
 
     /// Where the process before records into this cassette: since when its run goes on, and what tells our turn to.
@@ -82,6 +83,7 @@ impl Succession {
         self,
         settings: &Listen,
         server: &Server,
+        admin: Option<&TcpListener>,
         cassette: Option<&Cassette>,
     ) -> anyhow::Result<impl Future<Output = Successor> + use<>> {
         let offer = match self.offer(settings, server).await {
@@ -94,6 +96,7 @@ impl Succession {
         };
         let listeners = server
             .listeners()
+            .chain(admin.map(|listener| (ADMIN, listener)))
             .map(|(scheme, listener)| Ok((scheme, listener.as_fd().try_clone_to_owned()?)))
             .collect::<std::io::Result<Vec<_>>>()
             .context("could not pass the listeners on")?;
@@ -137,6 +140,9 @@ impl Succession {
         Ok(Offer::new(&path)?)
     }
 }
+
+/// The name of the admin listener among those that are passed on.
+pub(super) const ADMIN: &str = "admin";
 
 /// Offers the listeners until a process takes them.
 async fn succeeded(

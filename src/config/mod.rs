@@ -30,7 +30,7 @@ mod read;
 mod render;
 mod route;
 mod secrets;
-mod suggest;
+pub(crate) mod suggest;
 
 /// What `rehearsal` does: one file, in TOML.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

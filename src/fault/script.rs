@@ -22,6 +22,7 @@ use edits::Edits;
 use flow::Flow;
 use places::{Place, Progress};
 use units::{Units, Wishes};
+use withheld::Withheld;
 
 mod acts;
 mod body;
@@ -33,6 +34,7 @@ mod lift;
 mod places;
 mod stand_in;
 mod units;
+mod withheld;
 
 /// A fault that hits this exchange.
 #[derive(Debug)]
@@ -116,6 +118,7 @@ pub struct Script {
     is_over: bool,
     /// Whether it was taken.
     is_ended: bool,
+    withheld: Withheld,
 }
 
 /// One fault at work.
@@ -160,6 +163,7 @@ impl Script {
             progress: Progress::default(),
             is_over: false,
             is_ended: false,
+            withheld: Withheld::default(),
         }
     }
 
@@ -207,7 +211,9 @@ impl Script {
     /// Header lines after the body.
     fn trailers(&mut self, moment: Moment, trailers: Headers) {
         self.rest(moment);
-        if !self.is_over {
+        if self.is_over {
+            self.withheld.trailers(moment, trailers);
+        } else {
             let when = self.clock.unit(moment, None);
             self.push(when.of(Cue::Trailers(trailers)));
         }
@@ -216,11 +222,17 @@ impl Script {
     /// The end of the answer.
     fn end(&mut self, moment: Moment, ending: Ending) {
         self.rest(moment);
+        self.finish(moment, ending);
+    }
+
+    fn finish(&mut self, moment: Moment, ending: Ending) {
         if ending == Ending::Complete {
             self.fire_before(Some(Part::Terminator));
             self.fire(&Place::End, When::default());
         }
-        if !self.is_over {
+        if self.is_over {
+            self.withheld.end(moment, ending);
+        } else {
             self.push(Timed {
                 due: moment.due(),
                 natural: moment.due(),
@@ -281,7 +293,7 @@ impl Script {
             .iter()
             .enumerate()
             .filter_map(|(fault, effect)| match &effect.kind {
-                _ if effect.fate == Fate::Lifted => None,
+                _ if effect.has_acted => None,
                 Kind::SlowRead(rate) | Kind::Bandwidth { up: Some(rate), .. } => {
                     Some((fault, rate.0))
                 }

@@ -41,6 +41,11 @@ pub struct Faults {
 impl Faults {
     /// How long no more of the request may be read after so many bytes.
     pub(crate) fn pause_for(&mut self, bytes: usize) -> Option<Duration> {
+        self.script.upload_rate()?;
+        for fault in self.watch.lifted() {
+            self.script.lift(fault);
+            self.watch.release(fault);
+        }
         let (fault, rate) = self.script.upload_rate()?;
         self.script.mark_injected(fault);
         // Up to 2^52 bytes a number of bytes is exact as a float.
@@ -378,6 +383,9 @@ impl<'a> Line<'a> {
                     .head(&head, drip.is_none() && self.has_more(source))
                     .await?;
                 tally.first_byte = Some(Instant::now().saturating_duration_since(self.request_end));
+                if drip.is_none() {
+                    self.release_with_head();
+                }
                 if let Some(drip) = drip {
                     self.doing = Some(Doing::Drip {
                         drip,
@@ -490,9 +498,7 @@ impl<'a> Line<'a> {
                     self.note(fault, next);
                 }
                 if client.let_out(drip.bytes).await? {
-                    if let Some(fault) = fault {
-                        self.release(fault);
-                    }
+                    self.release_with_head();
                 } else {
                     self.doing = Some(Doing::Drip {
                         drip,
@@ -607,6 +613,15 @@ impl<'a> Line<'a> {
             let error =
                 i64::try_from(late).unwrap_or(i64::MAX) - i64::try_from(early).unwrap_or(i64::MAX);
             faults.watch.timed(fault, error);
+        }
+    }
+
+    /// The head is out: what acts on nothing else has ended.
+    fn release_with_head(&mut self) {
+        if let Some(faults) = &mut self.stages.faults {
+            for fault in faults.script.ended_with_head() {
+                faults.watch.release(fault);
+            }
         }
     }
 

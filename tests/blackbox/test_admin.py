@@ -146,9 +146,22 @@ def test_a_rule_is_counted_switched_off_and_on_again(watched):
 
 def test_the_list_is_a_table(watched):
     lines = watched.fault("list").splitlines()
-    assert lines[0].split() == "RULE STATE ACTIVE DRAWN INJECTED NOT APPLICABLE PREVENTED OVER CAP DRY RUN".split()
-    assert lines[1].split()[:3] == ["all/busy", "off", "0"]
+    assert lines[0].split() == "RULE KIND STATE ACTIVE DRAWN INJECTED NOT APPLICABLE PREVENTED OVER CAP DRY RUN".split()
+    assert lines[1].split()[:4] == ["all/busy", "status", "off", "0"]
     assert len(lines) == 6
+    kinds = {f"{fault['route']}/{fault['rule']}": fault["kind"] for fault in json.loads(watched.fault("list", "--json"))["faults"]}
+    assert kinds == {
+        "all/busy": "status",
+        "all/hang": "stall",
+        "all/late": "latency",
+        "refused/busy": "status",
+        "refused/never": "latency",
+    }
+
+
+def test_a_fault_of_a_listener_has_its_kind_too(rehearsal, tmp_path):
+    watched = Watched(rehearsal, tmp_path, FAULTS + '[[listen.fault]]\nidle_close = "20s"\n')
+    assert watched.rule("listen/idle_close")["kind"] == "idle_close"
 
 
 def test_a_rule_of_one_route_needs_no_route_and_others_do(watched):
@@ -157,6 +170,10 @@ def test_a_rule_of_one_route_needs_no_route_and_others_do(watched):
     assert said == "error: `busy` could be any of `all/busy`, `refused/busy`; say which\n"
     said = watched.fault("on", "nothing", code=2)
     assert said.startswith("error: there is no rule `nothing`, expected one of `all/busy`, "), said
+    assert "did you mean" not in said
+    for words in (["on", "hnag"], ["off", "hnag"], ["ttl", "hnag", "1s"]):
+        assert watched.fault(*words, code=2).endswith("; did you mean `hang`?\n")
+    assert watched.fault("off", "refused/busi", code=2).endswith("; did you mean `refused/busy`?\n")
 
 
 def test_the_kill_switch_ends_a_stall_in_a_running_stream(watched):
@@ -358,14 +375,24 @@ def test_without_an_admin_listener_the_command_says_what_to_do(rehearsal, tmp_pa
 
 def test_a_check_of_timing_says_what_this_machine_keeps(rehearsal):
     done = rehearsal.run("check", "--timing")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stderr == ""
     lines = done.stdout.splitlines()
+    assert lines[5].startswith("kept: " if done.returncode == 0 else "not kept: "), done
+    assert lines[5].endswith("; expected at most 4.000 ms in 99 of 100 cases, and 0.500 ms in the middle")
     assert [line.split()[0] for line in lines[2:5]] == ["1", "50", "500"]
     for line in lines[2:5]:
         p50, p99, most = (float(word) for word in line.split()[1:])
         assert p50 <= p99 <= most
-    assert lines[5].startswith("of 100 times this machine keeps 99 to within ")
     assert rehearsal.run("check").returncode == 2
+
+
+def test_a_check_of_timing_is_a_verdict_for_a_script(rehearsal):
+    # Nothing keeps a microsecond, and everything a minute.
+    for within, code, verdict in (("1us", 1, "not kept: "), ("1m", 0, "kept: ")):
+        done = rehearsal.run("check", "--timing", "--within", within)
+        assert (done.returncode, done.stderr) == (code, "")
+        assert done.stdout.splitlines()[5].startswith(verdict)
+    assert rehearsal.run("check", "--within", "1s", "a.toml").returncode == 2
 
 
 def test_a_delay_of_an_answer_without_a_pace_is_paid_once(rehearsal):

@@ -6,6 +6,7 @@ mod examples;
 mod flow;
 mod h2peer;
 mod http2_up;
+mod kill;
 mod stage;
 mod tidy;
 mod tls_up;

@@ -58,7 +58,7 @@ async fn run_in_runtime(
         .await
         .map_err(Failure::Unusable)?;
     // Binding comes first: a port in use must not leave a new cassette behind.
-    let listener = succession
+    let (listener, _) = succession
         .listen("http", &config.listen.http)
         .await
         .map_err(Failure::Unusable)?;
@@ -71,7 +71,7 @@ async fn run_in_runtime(
         // A check has found the one without the other.
         (Some(_), None) | (None, _) => None,
     };
-    let door = admin::listen(&config.listen)
+    let door = admin::listen(&config.listen, &mut succession)
         .await
         .map_err(Failure::Unusable)?;
     let cassette =
@@ -82,7 +82,7 @@ async fn run_in_runtime(
     let upstreams = Arc::new(Upstreams::new(POOLED));
     let state = Arc::new(State::new(plan, cassette.clone()));
     let admin = door
-        .map(|door| door.open(state.board()))
+        .map(|door| door.furnish(state.board()))
         .transpose()
         .map_err(Failure::Unusable)?;
     let flow = Flow {
@@ -99,9 +99,16 @@ async fn run_in_runtime(
         .addresses()
         .map_err(|error| Failure::Unusable(error.into()))?;
     let handing_over = succession
-        .complete(&config.listen, &server, cassette.as_ref())
+        .complete(
+            &config.listen,
+            &server,
+            admin.as_ref().map(admin::Ready::listener),
+            cassette.as_ref(),
+        )
         .await
         .map_err(Failure::Unusable)?;
+    // Not before we are responsible: the process before answers until then.
+    let admin = admin.map(admin::Ready::open);
     let written = cassette.clone();
     let grace = config.listen.grace.0;
     let admin_address = admin.as_ref().map(admin::Open::address);
@@ -125,7 +132,7 @@ async fn run_in_runtime(
         &mut signals,
         handing_over,
         cassette,
-        || admin.iter().for_each(admin::Open::end),
+        admin.as_ref(),
         finishing,
     )
     .await
@@ -139,7 +146,7 @@ async fn listen_with_tls(
 ) -> anyhow::Result<(TcpListener, Certificate)> {
     let certificate =
         Certificate::load(settings, folder).context("could not use the certificate")?;
-    let listener = succession.listen("https", address).await?;
+    let (listener, _) = succession.listen("https", address).await?;
     Ok((listener, certificate))
 }
 

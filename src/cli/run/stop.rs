@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
+use super::admin;
 use crate::cassette::Cassette;
 use crate::cli::Failure;
 use crate::handover::{Hold, Successor};
@@ -18,7 +20,7 @@ pub(super) async fn serve_until_stopped(
     signals: &mut Signals,
     handing_over: impl Future<Output = Successor>,
     cassette: Option<Cassette>,
-    on_end: impl Fn(),
+    admin: Option<&admin::Open>,
     finishing: impl Future<Output = ()>,
 ) -> Result<ExitCode, Failure> {
     let (stop, is_stopping) = tokio::sync::oneshot::channel();
@@ -28,24 +30,24 @@ pub(super) async fn serve_until_stopped(
             tracing::warn!(busy, "the grace time is over; connections were cut");
         }
         // What is still read for the recorder alone has the grace time too.
-        if tokio::time::timeout(grace.max(FINISHING_MIN), finishing)
-            .await
-            .is_err()
-        {
+        if timeout(grace.max(FINISHING_MIN), finishing).await.is_err() {
             tracing::warn!("what was still being recorded was cut");
         }
     };
     tokio::pin!(ending);
+    let mut last_orders = None;
     tokio::select! {
         () = &mut ending => return Ok(ExitCode::SUCCESS),
         () = signals.next() => {
-            on_end();
+            if let Some(admin) = admin {
+                admin.end();
+            }
             tracing::info!(?grace, "stopping; a second signal ends at once");
             // The server is still there to be told.
             stop.send(Stop::Ordered).ok();
         }
         successor = handing_over => {
-            on_end();
+            last_orders = admin.map(|admin| timeout(COURTESY.min(grace), admin.hand_over(&successor)));
             tracing::info!(pid = successor.pid(), ?grace, "another process has taken over; a signal ends at once");
             stop.send(Stop::HandedOver).ok();
             let hold = successor.confirm().await;
@@ -54,8 +56,17 @@ pub(super) async fn serve_until_stopped(
             }
         }
     }
+    let ended = async {
+        // Both at once: each has had its time when the other has.
+        tokio::join!(ending, async {
+            if let Some(orders) = last_orders {
+                // Who has not come back until then has no request on its way.
+                orders.await.unwrap_or_default();
+            }
+        });
+    };
     tokio::select! {
-        () = &mut ending => Ok(ExitCode::SUCCESS),
+        () = ended => Ok(ExitCode::SUCCESS),
         () = signals.next() => Ok(ended_at_once()),
     }
 }

@@ -51,13 +51,16 @@ impl Script {
         }
     }
 
-    fn unit(&mut self, moment: Moment, mut unit: Unit) {
+    pub(super) fn unit(&mut self, moment: Moment, mut unit: Unit) {
+        if !self.is_over {
+            self.fire(&Place::Time(self.clock.when(moment)), When::default());
+            self.fire_before(unit.part);
+        }
         if self.is_over {
+            self.withheld.unit(moment, unit);
             return;
         }
-        self.fire(&Place::Time(self.clock.when(moment)), When::default());
-        self.fire_before(unit.part);
-        if self.is_over || self.is_left_out(unit.part) {
+        if self.is_left_out(unit.part) {
             return;
         }
         // A position in bytes may fall inside.
@@ -81,6 +84,7 @@ impl Script {
             unit.is_whole = false;
             self.fire_after();
             if self.is_over {
+                self.withheld.unit(moment, unit);
                 return;
             }
         }

@@ -20,6 +20,14 @@ pub(super) struct When {
 }
 
 impl When {
+    /// At this moment, by a fault that waited for it.
+    pub(super) fn at(due: Duration) -> Self {
+        Self {
+            due: Some(due),
+            ..Self::default()
+        }
+    }
+
     /// The same, not together with what stands before.
     pub(super) fn apart(self) -> Self {
         Self {

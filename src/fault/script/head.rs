@@ -87,6 +87,26 @@ impl Script {
         })
     }
 
+    /// The faults that have done all they do when the head is out.
+    pub fn ended_with_head(&self) -> Vec<usize> {
+        let acts_on_head = |kind: &Kind| {
+            matches!(
+                kind,
+                Kind::Latency { .. }
+                    | Kind::SlowHead { .. }
+                    | Kind::ContentType(_)
+                    | Kind::ContentEncoding(_)
+                    | Kind::Header(_)
+            )
+        };
+        self.effects
+            .iter()
+            .enumerate()
+            .filter(|(_, effect)| acts_on_head(&effect.kind))
+            .map(|(fault, _)| fault)
+            .collect()
+    }
+
     /// Whether any fault has to see a body that is no stream as a whole.
     pub(super) fn needs_whole(&self) -> bool {
         self.scene.counts_tokens

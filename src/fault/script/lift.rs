@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Fate, Script};
-use crate::cue::{Cue, Cut, Timed};
+use crate::cue::{Cue, Timed};
+use crate::fault::kind::Kind;
 
 impl Script {
     /// Ends a fault: what it has not done yet does not happen.
@@ -17,8 +18,18 @@ impl Script {
         self.clock.lift(fault);
         self.flow.lift(fault);
         self.edits.lift(fault);
-        self.queue
-            .retain(|timed| timed.fault != Some(fault) || !is_made_up(&timed.cue));
+        let is_error = self
+            .effects
+            .get(fault)
+            .is_some_and(|effect| matches!(effect.kind, Kind::ErrorEvent { .. }));
+        let goes =
+            |timed: &Timed| timed.fault == Some(fault) && (is_error || is_made_up(&timed.cue));
+        self.queue.retain(|timed| !goes(timed));
+        if self.next.take_if(|timed| goes(timed)).is_some()
+            && let Some(effect) = self.effects.get_mut(fault)
+        {
+            effect.fate = Fate::Lifted;
+        }
         for timed in self.queue.iter_mut().chain(&mut self.next) {
             if timed.fault == Some(fault) {
                 timed.due = timed.natural;
@@ -31,8 +42,7 @@ impl Script {
         }
         let ends = |timed: &Timed| matches!(timed.cue, Cue::End(_) | Cue::Cut(_));
         if self.is_over && !self.is_ended && !self.queue.iter().chain(&self.next).any(ends) {
-            // What the source said meanwhile is gone, so that the answer can't go on.
-            self.push(Timed::now(Cue::Cut(Cut::Close)));
+            self.go_on();
         }
     }
 }

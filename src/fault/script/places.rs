@@ -111,6 +111,11 @@ impl Script {
             {
                 effect.has_acted = true;
                 let kind = effect.kind.clone();
+                // What is next may be planned for much later.
+                let when = match (position(&kind), self.progress.head_at) {
+                    (Some(Position::Time(span)), Some(head)) => When::at(head + span.0),
+                    (_, _) => when,
+                };
                 self.act(fault, &kind, when);
             }
         }

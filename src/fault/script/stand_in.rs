@@ -16,6 +16,7 @@ impl Script {
         }) else {
             return false;
         };
+        self.withheld.all();
         let effect = &mut self.effects[fault];
         effect.has_acted = true;
         match (effect.stand_in.take(), effect.kind.clone()) {

@@ -210,7 +210,7 @@ fn a_stall_comes_at_its_place_and_what_came_meanwhile_follows_at_once() {
         ]
     );
     let (told, _) = play(vec![stall(Position::Time(Span::millis(15)))], &THREE);
-    assert_eq!(told[2], "520 silence of Some(500ms)");
+    assert_eq!(told[2], "525 silence of Some(500ms)");
     let (_, fates) = play(vec![stall(Position::Events(9))], &THREE);
     assert_eq!(fates, [Fate::Waiting], "its place was never reached");
 }
