@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::edit::corrupt::{Corrupter, garbage};
 use super::kind::{How, KeepAlive, Kind, Then};
 use super::position::Position;
-use super::provider::{self, ErrorContext, EventStyle, StreamPlace};
+use super::provider::{self, ErrorContext, StreamPlace};
 use crate::cue::{Cue, Cut, Silence, Timed};
 use crate::dialect::Part;
 use crate::dialect::asked::Asked;
@@ -684,17 +684,14 @@ impl Script {
                 let cut = cut_of(*how, is_for_connection);
                 self.last(fault, when, cut);
             }
-            Kind::ErrorEvent { error, then, .. } => {
+            Kind::ErrorEvent {
+                error, style, then, ..
+            } => {
                 // Elsewhere there is no place for it.
                 if !self.is_stream() {
                     return;
                 }
-                let frames = provider::event(
-                    *error,
-                    &self.scene.context(),
-                    &self.place,
-                    EventStyle::default(),
-                );
+                let frames = provider::event(*error, &self.scene.context(), &self.place, *style);
                 let frame = Bytes::from(frames);
                 self.say(fault, when, Cue::Send(frame));
                 match then {

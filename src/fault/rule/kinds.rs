@@ -103,6 +103,7 @@ fn content(rule: &FaultSettings) -> Found {
         "error_event": error_event.map(|event| Kind::ErrorEvent {
             after: event.after,
             error: event.error,
+            style: event.style,
             then: event.then,
         }),
         "corrupt": corrupt.map(|corrupt| Kind::Corrupt {
