@@ -7,8 +7,10 @@ The sources are `live`, a stream that a mock of the APIs sends just then, and `r
 from __future__ import annotations
 
 import dataclasses
+import email.utils
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, Union
@@ -28,6 +30,9 @@ PARIS = '{"city":"Paris","days":3}'
 
 # For how long the SDKs mean to wait before the second and the third attempt, if nobody tells them.
 BACKOFF = ((0.375, 0.5), (0.75, 1.0))
+
+# Stands in a fault for the time 100 s from when it is played.
+SOON = "in 100 s"
 
 # Before the paths of Azure OpenAI, whose errors in streams of responses are other ones.
 AZURE = "/openai"
@@ -135,7 +140,8 @@ class Case:
         if not self.fault:
             return ""
         more = f", {self.when}" if self.when else ""
-        return f'[[route.fault]]\nname = "{self.name}"\n{self.fault}\nwhen = {{ headers = {{ x-case = "{self.name}" }}{more} }}\n'
+        fault = self.fault.replace(SOON, email.utils.formatdate(time.time() + 100, usegmt=True))
+        return f'[[route.fault]]\nname = "{self.name}"\n{fault}\nwhen = {{ headers = {{ x-case = "{self.name}" }}{more} }}\n'
 
     def ask(self, url: str, sdk: str) -> dict[str, Any]:
         members = ("way", "name", "prompt", "timeout", "times", "pause", "patience", "hurry", "prefix")
@@ -263,7 +269,7 @@ def run(where: Path, cases: Sequence[Case], before: Optional[Callable[[AiMock], 
     outcome = Outcome()
     everything = [*cases, *baselines(cases)]
     starter = Rehearse(where)
-    mock = AiMock(where / "mock", latency_ms=5)
+    mock = AiMock(where / "mock", latency_ms=5, is_patient=True)
     upstream = before(mock) if before else mock
     behind = Tap(upstream.url)
     try:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import email.utils
-import time
-
 import pytest
 from conftest import route
-from matrix import BACKOFF, SDKS, Case, Outcome, Reaction, ask_all, fine, fixtures, note_asked, raises
+from matrix import BACKOFF, SDKS, SOON, Case, Outcome, Reaction, ask_all, fine, fixtures, note_asked, raises
 from peers import AiMock
 from tap import Tap
 
@@ -25,8 +22,6 @@ def limited(*waits: tuple[float, float]) -> Reaction:
 def exactly(seconds: float) -> tuple[tuple[float, float], ...]:
     return ((seconds, seconds),) * 2
 
-
-SOON = email.utils.formatdate(time.time() + 100, usegmt=True)
 
 CASES = [
     Case("backoff", busy(), "create", limited(*BACKOFF), limited(*BACKOFF)),
@@ -60,7 +55,7 @@ KEPT = {
 def test_the_end_of_a_kept_connection_costs_a_retry_at_most(rehearsal, tmp_path, closing, cassette, name):
     fault, pause, attempts = KEPT[name]
     case = Case(name, "", "create", fine(), fine(), times=2, pause=pause)
-    mock = closing(AiMock(tmp_path / "mock", latency_ms=5))
+    mock = closing(AiMock(tmp_path / "mock", latency_ms=5, is_patient=True))
     behind = closing(Tap(mock.url))
     recorder = rehearsal.record(mock, cassette)
     ask_all({("recorded", sdk, name): {**case.ask(recorder.url, sdk), "times": 1} for sdk in SDKS}, tmp_path)
