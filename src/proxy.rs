@@ -355,6 +355,12 @@ impl Client for Http1Client<'_> {
     }
 
     async fn let_out(&mut self, bytes: usize) -> Result<bool, Left> {
+        if self.is_half_closed {
+            // A connection writes what it holds while it is read, and this one is not read any more: the rest of the head
+            // goes with what is written next, and that tells whether the client still listens.
+            self.ctl.allow_all();
+            return Ok(true);
+        }
         if bytes == usize::MAX {
             self.ctl.allow_all();
         } else {

@@ -88,6 +88,8 @@ pub enum Kind {
         after: Position,
         /// Which one.
         error: ErrorName,
+        /// In which of its shapes.
+        style: EventStyle,
         /// What follows it.
         then: Then,
     },
@@ -255,6 +257,19 @@ pub enum ErrorName {
     TooLarge,
     /// Held back by a content filter.
     ContentFilter,
+}
+
+/// In which of the ways that were seen an error stands in a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventStyle {
+    /// As it was captured on the wire. In responses: the error nested, then `response.failed`.
+    #[default]
+    Captured,
+    /// As it is documented, where that is something else: in responses one flat `error`.
+    Documented,
+    /// As captured, and then the terminator, where the stream has one that is always the same.
+    Terminated,
 }
 
 /// What follows an error in a stream.

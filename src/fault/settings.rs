@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::distribution::Distribution;
-use super::kind::{Basis, ErrorName, HeaderEdit, How, KeepAlive, StandIn, Then, ToolArgs, Unit};
+use super::kind::{
+    Basis, ErrorName, EventStyle, HeaderEdit, How, KeepAlive, StandIn, Then, ToolArgs, Unit,
+};
 use super::position::{Events, Position};
 use super::when::WhenSettings;
 use crate::units::{ByteSize, Span};
@@ -192,6 +194,9 @@ pub struct ErrorEvent {
     pub after: Position,
     /// Which one.
     pub error: ErrorName,
+    /// In which of its shapes, where the provider has several. Default `captured`.
+    #[serde(default)]
+    pub style: EventStyle,
     /// What follows it. Default `end`.
     #[serde(default)]
     pub then: Then,

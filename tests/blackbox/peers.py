@@ -31,14 +31,15 @@ FIXTURES = {
 
 
 class AiMock(Server):
-    """`@copilotkit/aimock` as the real API: 30 ms between the chunks of a stream."""
+    """`@copilotkit/aimock` as the real API: 30 ms between the chunks of a stream. A patient one keeps idle connections."""
 
-    def __init__(self, where: Path, latency_ms: int = 30):
+    def __init__(self, where: Path, latency_ms: int = 30, is_patient: bool = False):
         where.mkdir(parents=True, exist_ok=True)
         fixtures = where / "aimock.json"
         fixtures.write_text(json.dumps(FIXTURES))
         cli = NODE / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
-        argv = ["node", str(cli), "--port", "0", "--fixtures", str(fixtures), "--latency", str(latency_ms)]
+        preload = ["--require", str(NODE / "patient.cjs")] if is_patient else []
+        argv = ["node", *preload, str(cli), "--port", "0", "--fixtures", str(fixtures), "--latency", str(latency_ms)]
         argv += ["--chunk-size", "12", "--strict"]
         super().__init__(argv, where, r"listening on http://([\d.]+):(\d+)", {"AIMOCK_API_KEYS": GOOD_KEY}, "aimock")
 

@@ -114,6 +114,25 @@ def test_a_dribble_takes_its_time(broken):
     assert got.chunks[-1][0] - got.chunks[0][0] > 0.9 or got.ended_at - got.head.at > 0.9
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_slow_head_ends_when_its_client_sends_nothing_more(broken, leaves):
+    proxy = broken(fault('slow_head = { bytes = 1, every = "20ms" }'))
+    with Client(proxy.url) as client:
+        client.request("POST", PATH, [("Content-Type", "application/json")], ASK)
+        assert client.sock.recv(1) == b"H"
+        if not leaves:
+            client.half_close()
+            rest = b""
+            client.sock.settimeout(10)
+            while data := client.sock.recv(1 << 16):
+                rest += data
+            assert rest.startswith(b"TTP/1.1 200") and rest.endswith(b"0\r\n\r\n")
+    deadline = time.monotonic() + 10
+    while "outcome=" not in proxy.stderr().rpartition("exchange method=POST")[2] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "outcome=" in proxy.stderr().rpartition("exchange method=POST")[2], "the exchange is over"
+
+
 def test_a_slow_head_comes_in_pieces(broken):
     proxy = broken(fault('slow_head = { bytes = 16, every = "20ms" }'))
     with Client(proxy.url) as client:

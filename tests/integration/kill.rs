@@ -120,8 +120,7 @@ fn source() -> Source {
         .zip(events().into_iter().map(Bytes::from))
         .collect();
     let timing = Timing::Recorded { speed: 1.0 };
-    let stream = Draw::from_bits(0).stream();
-    let pacer = Pacer::new(&timing, false, Dialect::OpenAi, stream);
+    let pacer = Pacer::new(&timing, false, Dialect::OpenAi, Draw::from_bits(0));
     Source::Synth(Synth::new(Answer { head, chunks }, pacer))
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::kind::ErrorName;
+use super::kind::{ErrorName, EventStyle};
 use crate::dialect::asked::Asked;
 use crate::dialect::limits::{Standing, Standings, write_retry_after};
 use crate::dialect::{Dialect, Surface};
@@ -203,18 +203,6 @@ pub fn write_request_id(context: &ErrorContext<'_>, headers: &mut Headers) {
         Dialect::Anthropic => headers.set("request-id", anthropic::request_id(context)),
         Dialect::Gemini | Dialect::Plain => {}
     }
-}
-
-/// In which of the ways that were seen an error stands in a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EventStyle {
-    /// As it was captured on the wire. In responses: the error nested, then `response.failed`.
-    #[default]
-    Captured,
-    /// As it is documented, where that is something else: in responses one flat `error`.
-    Documented,
-    /// As captured, and then the terminator, where the stream has one that is always the same.
-    Terminated,
 }
 
 /// What a stream said of itself so far, for those whose errors say it again.

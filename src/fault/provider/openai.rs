@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{ErrorContext, EventStyle, HEX, StreamPlace, frame};
+use super::{ErrorContext, HEX, StreamPlace, frame};
 use crate::dialect::Surface;
 use crate::dialect::limits::go_duration;
-use crate::fault::kind::ErrorName;
+use crate::fault::kind::{ErrorName, EventStyle};
 
 /// Type, param and code of an error, after its status.
 type Shape = (

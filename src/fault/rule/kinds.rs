@@ -93,6 +93,7 @@ fn content(rule: &FaultSettings) -> [Option<Kind>; 20] {
         error_event.map(|event| Kind::ErrorEvent {
             after: event.after,
             error: event.error,
+            style: event.style,
             then: event.then,
         }),
         corrupt.map(|corrupt| Kind::Corrupt {

@@ -168,6 +168,7 @@ fn every_kind_is_written_in_one_way_and_read() {
         "status = 'overloaded'",
         "status = { code = 503, headers = { retry-after = '2' }, body = 'no' }",
         "error_event = { after = { events = 2 }, error = 'overloaded', then = 'continue' }",
+        "error_event = { after = { events = 2 }, error = 'rate-limit', style = 'documented' }",
         "corrupt = { count = 3, unit = 'bits' }",
         "header = { set = { x-a = '1' }, drop = ['x-b'], duplicate = ['x-c'], huge = '64KiB' }",
     ] {

@@ -8,7 +8,7 @@ use super::units::Units;
 use crate::cue::{Cue, Cut, Silence};
 use crate::fault::edit::corrupt::Corrupter;
 use crate::fault::kind::{How, KeepAlive, Kind, Then};
-use crate::fault::provider::{self, EventStyle};
+use crate::fault::provider;
 use crate::message::Ending;
 
 impl Script {
@@ -49,17 +49,14 @@ impl Script {
                 let cut = cut_of(*how, is_for_connection);
                 self.last(fault, when, cut);
             }
-            Kind::ErrorEvent { error, then, .. } => {
+            Kind::ErrorEvent {
+                error, style, then, ..
+            } => {
                 // Elsewhere there is no place for it.
                 if !self.is_stream() {
                     return;
                 }
-                let frames = provider::event(
-                    *error,
-                    &self.scene.context(),
-                    &self.place,
-                    EventStyle::default(),
-                );
+                let frames = provider::event(*error, &self.scene.context(), &self.place, *style);
                 let frame = Bytes::from(frames);
                 self.say(fault, when, Cue::Send(frame));
                 match then {

@@ -2,7 +2,7 @@ use super::*;
 use crate::dialect::Dialect;
 use crate::dice::Draw;
 use crate::fault::distribution::Distribution;
-use crate::fault::kind::{Basis, How, KeepAlive};
+use crate::fault::kind::{Basis, ErrorName, EventStyle, How, KeepAlive, Then};
 use crate::fault::position::Position;
 use crate::message::RequestHead;
 use crate::units::{ByteSize, Span};
@@ -314,4 +314,28 @@ fn a_lifted_fault_does_nothing_more() {
     script.chunk(at(20), Bytes::from_static(b"x"));
     script.end(at(30), Ending::Complete);
     assert_eq!(drain(&mut script), ["0 head", "0 \"x\"", "0 end complete"]);
+}
+
+#[test]
+fn an_error_in_a_stream_has_the_shape_that_was_asked_for() {
+    for (style, end) in [
+        (EventStyle::Captured, "\"code\":null}}\n\n"),
+        (
+            EventStyle::Terminated,
+            "\"code\":null}}\n\ndata: [DONE]\n\n",
+        ),
+    ] {
+        let (told, fates) = play(
+            vec![Kind::ErrorEvent {
+                after: Position::Events(1),
+                error: ErrorName::Internal,
+                style,
+                then: Then::End,
+            }],
+            &THREE,
+        );
+        assert!(told[2].ends_with(&format!("{end:?}")[1..]), "{told:?}");
+        assert_eq!(told[3], "20 end complete", "{style:?}");
+        assert_eq!(fates, [Fate::Injected]);
+    }
 }
