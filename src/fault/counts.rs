@@ -122,36 +122,16 @@ mod tests {
             seen.push((of_client, of_all));
         }
         assert_eq!(seen, [(1, 1), (2, 2), (1, 3), (1, 1), (3, 4)]);
+        let next = |counts: &mut Counts, rule| {
+            let Occurrence { of_client, of_all } = counts.next(rule, "a");
+            (of_client, of_all)
+        };
         counts.retain(|rule| rule == "r/y");
-        assert_eq!(
-            counts.next("r/x", "a"),
-            Occurrence {
-                of_client: 1,
-                of_all: 1
-            }
-        );
-        assert_eq!(
-            counts.next("r/y", "a"),
-            Occurrence {
-                of_client: 2,
-                of_all: 2
-            }
-        );
+        assert_eq!(next(&mut counts, "r/x"), (1, 1));
+        assert_eq!(next(&mut counts, "r/y"), (2, 2));
         counts.reset(Some("r/y"));
-        assert_eq!(
-            counts.next("r/y", "a"),
-            Occurrence {
-                of_client: 1,
-                of_all: 1
-            }
-        );
-        assert_eq!(
-            counts.next("r/x", "a"),
-            Occurrence {
-                of_client: 2,
-                of_all: 2
-            }
-        );
+        assert_eq!(next(&mut counts, "r/y"), (1, 1));
+        assert_eq!(next(&mut counts, "r/x"), (2, 2));
     }
 
     #[test]

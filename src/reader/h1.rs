@@ -41,11 +41,7 @@ impl Reader {
             let error = UpstreamError::Closed {
                 origin: self.origin(),
             };
-            return if is_reused {
-                Tried::Stale(error)
-            } else {
-                Tried::Failed(error)
-            };
+            return Tried::failed(error, is_reused);
         }
         let tried = self.converse(&mut http, &ctl, is_reused).await;
         if matches!(tried, Tried::Ended(Ending::Complete, _)) && self.request_is_through {
@@ -110,11 +106,7 @@ impl Reader {
             if let Some(over) = over {
                 return over;
             }
-            // Moving a timer costs more than letting it fire early once in a while.
-            let deadline = talk.deadline();
-            if deadline < timer.deadline() || timer.is_elapsed() {
-                timer.as_mut().reset(deadline);
-            }
+            talk.keep_time(timer.as_mut());
         }
     }
 
@@ -132,10 +124,9 @@ impl Reader {
                 drop(http.write_body(&bytes).await);
             }
             Some(Piece::End) => {
-                self.request_is_through = true;
                 // A failed write shows when the answer is read.
                 drop(http.finish_body().await);
-                talk.request_end = Some(Instant::now());
+                self.end_request(talk);
             }
             None => return Some(Tried::Abandoned),
         }
@@ -157,11 +148,7 @@ impl Reader {
                     ..200 => drop(self.said.send(Said::Interim(head))),
                     _ => {
                         self.take_head(talk, &head);
-                        if is_end {
-                            rest.head = Some(head);
-                        } else {
-                            drop(self.said.send(Said::Head(head)));
-                        }
+                        self.pass_head(head, is_end, &mut rest);
                     }
                 }
                 is_end
@@ -200,11 +187,7 @@ impl Reader {
             Ending::Reset => UpstreamError::Reset { origin },
             _ => return Tried::Failed(UpstreamError::Malformed { origin }),
         };
-        if may_go_again {
-            Tried::Stale(failed)
-        } else {
-            Tried::Failed(failed)
-        }
+        Tried::failed(failed, may_go_again)
     }
 }
 

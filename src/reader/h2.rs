@@ -160,11 +160,7 @@ impl Reader {
             if let Some(over) = over {
                 return over;
             }
-            // Moving a timer costs more than letting it fire early once in a while.
-            let deadline = talk.deadline();
-            if deadline < timer.deadline() || timer.is_elapsed() {
-                timer.as_mut().reset(deadline);
-            }
+            talk.keep_time(timer.as_mut());
         }
     }
 
@@ -181,9 +177,8 @@ impl Reader {
                 upload.send(bytes);
             }
             Some(Piece::End) => {
-                self.request_is_through = true;
                 upload.ends = true;
-                talk.request_end = Some(Instant::now());
+                self.end_request(talk);
             }
             None => return Some(Tried::Abandoned),
         }
@@ -201,11 +196,7 @@ impl Reader {
             }
             Heard::Head(head, is_end) => {
                 let head = self.take_head_http2(talk, http2_head(head.status, &head.headers));
-                if is_end {
-                    rest.head = Some(head);
-                } else {
-                    drop(self.said.send(Said::Head(head)));
-                }
+                self.pass_head(head, is_end, &mut rest);
                 is_end
             }
             Heard::Data(bytes, is_end) => {
@@ -284,10 +275,8 @@ impl Reader {
         let may_go_again = self.resend.is_some();
         if is_unseen && may_go_again {
             Tried::Unseen(failed)
-        } else if (is_refused && may_go_again) || was_dead {
-            Tried::Stale(failed)
         } else {
-            Tried::Failed(failed)
+            Tried::failed(failed, (is_refused && may_go_again) || was_dead)
         }
     }
 

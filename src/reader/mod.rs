@@ -4,13 +4,14 @@
 //! hands it to the recorder, and runs at most so many bytes ahead of the client. It knows nothing of faults or
 //! pacing; what it sends up is what the upstream said.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::call::{Call, Piece, Said, UpstreamError};
 use crate::message::{Chunk, Ending, Headers, ResponseHead};
@@ -61,6 +62,17 @@ enum Tried {
     Stale(UpstreamError),
     /// The upstream said goodbye and that it has not looked at the request, which may happen again on the next connection.
     Unseen(UpstreamError),
+}
+
+impl Tried {
+    /// There is no answer, and the request may go once more if it was not looked at.
+    fn failed(error: UpstreamError, is_stale: bool) -> Self {
+        if is_stale {
+            Self::Stale(error)
+        } else {
+            Self::Failed(error)
+        }
+    }
 }
 
 impl Reader {
@@ -190,6 +202,15 @@ impl Reader {
         }
     }
 
+    /// Passes a head on; where nothing follows it, it waits for the end of all.
+    fn pass_head(&self, head: ResponseHead, is_end: bool, rest: &mut Rest) {
+        if is_end {
+            rest.head = Some(head);
+        } else {
+            drop(self.said.send(Said::Head(head)));
+        }
+    }
+
     /// Some of the body came. Says so if the client has left and has no use for as much.
     fn take_bytes(
         &mut self,
@@ -251,6 +272,12 @@ impl Reader {
                 self.resend = None;
             }
         }
+    }
+
+    /// The whole request went out.
+    fn end_request(&mut self, talk: &mut Talk) {
+        self.request_is_through = true;
+        talk.request_end = Some(Instant::now());
     }
 
     /// Sends a chunk up if there is room for it, otherwise gives it back to wait.
@@ -333,6 +360,15 @@ impl Talk {
             (Some(drained), ..) => drained.until,
             (None, None, Some(end)) => end + self.timeouts.first_byte,
             (None, ..) => self.last + self.timeouts.idle,
+        }
+    }
+
+    /// Has the timer fire at the deadline, or before it.
+    fn keep_time(&self, timer: Pin<&mut Sleep>) {
+        // Moving a timer costs more than letting it fire early once in a while.
+        let deadline = self.deadline();
+        if deadline < timer.deadline() || timer.is_elapsed() {
+            timer.reset(deadline);
         }
     }
 
