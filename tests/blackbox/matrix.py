@@ -6,6 +6,7 @@ The sources are `live`, a stream that a mock of the APIs sends just then, and `r
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import email.utils
 import json
@@ -270,9 +271,15 @@ def run(where: Path, cases: Sequence[Case], before: Optional[Callable[[AiMock], 
     everything = [*cases, *baselines(cases)]
     starter = Rehearse(where)
     mock = AiMock(where / "mock", latency_ms=5, is_patient=True)
-    upstream = before(mock) if before else mock
-    behind = Tap(upstream.url)
+    # Closed in turn at the end, whatever happens.
+    closing = contextlib.ExitStack()
+    closing.callback(mock.close)
     try:
+        upstream = before(mock) if before else mock
+        if upstream is not mock:
+            closing.callback(upstream.stop)
+        behind = Tap(upstream.url)
+        closing.callback(behind.close)
         cassette = where / "cassette"
         recorder = starter(config=config("record", upstream, [], cassette))
         play_all({"recorded": recorder}, baselines(cases), where)
@@ -291,10 +298,7 @@ def run(where: Path, cases: Sequence[Case], before: Optional[Callable[[AiMock], 
     finally:
         for proxy in starter.all:
             proxy.kill()
-        behind.close()
-        if upstream is not mock:
-            upstream.stop()
-        mock.close()
+        closing.close()
     return outcome
 
 
