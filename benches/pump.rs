@@ -207,6 +207,7 @@ fn answer() -> Answer {
         chunks: (0..CHUNKS)
             .map(|index| (Duration::ZERO, event(index)))
             .collect(),
+        tokens: None,
     }
 }
 
@@ -249,7 +250,7 @@ fn idle_fault() -> Stages {
     };
     Stages {
         faults: Some(Faults {
-            script: Script::new(vec![armed], scene),
+            script: Box::new(Script::new(vec![armed], scene)),
             watch: board.watch(held),
         }),
         shape: None,

@@ -260,7 +260,7 @@ impl Loading {
         }
         Some(Armory {
             faults: Faults {
-                script: Script::new(self.armed, self.scene),
+                script: Box::new(Script::new(self.armed, self.scene)),
                 watch: board.watch(self.held),
             },
             labels: self.labels,

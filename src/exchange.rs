@@ -401,6 +401,7 @@ impl Exchange<'_> {
                 headers: Headers::new(),
             },
             chunks: Vec::new(),
+            tokens: None,
         };
         let upload = Upload {
             read: None,

@@ -135,21 +135,21 @@ pub async fn run<C: Client>(
         let gate = line
             .gate()
             .filter(|_| may_listen && !tally.request_is_through);
-        if (burst < BURST || line.is_ahead())
-            && let Some(went) = line.hurry(next, client, source, marks, tally).await
-        {
+        let is_tired = burst >= BURST && !line.is_ahead();
+        if !is_tired && let Some(went) = line.hurry(next, client, source, marks, tally).await {
             burst += 1;
             if let Some(end) = went.transpose() {
                 return over(end, &line, source);
             }
             continue;
         }
-        burst = 0;
+        burst = if is_tired { 0 } else { burst + 1 };
         let went = tokio::select! {
-            () = until(next.and_then(Due::moment)), if next.is_some() => {
+            biased;
+            () = until(next.and_then(Due::moment)), if next.is_some() && !is_tired => {
                 line.play(client, source, marks, tally).await
             }
-            step = listen(source, request_end, next.is_none()), if !line.is_over() => {
+            step = listen(source, request_end, next.is_none()), if !line.is_over() && !is_tired => {
                 line.take(step, client, source, marks, tally).await
             }
             () = until(deadline), if deadline.is_some() && next.is_none() => {
@@ -190,6 +190,7 @@ pub async fn run<C: Client>(
                 }
                 Ok(None)
             }
+            () = std::future::ready(()), if is_tired => Ok(None),
         };
         if let Some(end) = went.transpose() {
             return over(end, &line, source);
@@ -239,8 +240,8 @@ pub(crate) async fn until(due: Option<Instant>) {
     }
 }
 
-/// How many steps in a row are done without listening to the client and the switches in between: listening costs more than
-/// a step.
+/// How many steps of the answer go before all else, until for one turn all else goes before them: to set up a wait for all
+/// costs more than a step.
 const BURST: u32 = 16;
 
 /// The pieces in which a body goes up that was read before.

@@ -195,6 +195,7 @@ impl Refused {
         Answer {
             head,
             chunks: vec![(Duration::ZERO, Bytes::from(text))],
+            tokens: None,
         }
     }
 }

@@ -388,6 +388,10 @@ impl Synth {
 
     fn look(&mut self) -> Paced {
         let came = self.at();
+        let is_token = match (self.position, &self.answer.tokens) {
+            (Position::Item(index), Some(tokens)) => Some(tokens.contains(&index)),
+            _ => None,
+        };
         let what = match self.position {
             Position::Head => {
                 self.position = Position::Item(0);
@@ -408,7 +412,11 @@ impl Synth {
             [(_, body)] => Some(body.clone()),
             _ => None,
         };
-        (due(&mut self.pacer, came, &what, body.as_deref()), what)
+        let due = match (is_token, &what) {
+            (Some(is_token), What::Chunk(..)) => self.pacer.counted(came, is_token.into()),
+            _ => due(&mut self.pacer, came, &what, body.as_deref()),
+        };
+        (due, what)
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Stages {
 #[derive(Debug)]
 pub struct Faults {
     /// What they do.
-    pub script: Script,
+    pub script: Box<Script>,
     /// Whether they still may.
     pub watch: Watch,
 }
@@ -118,6 +118,11 @@ impl Doing {
             Self::Drip { next, .. } => *next,
         }
     }
+}
+
+/// How long ago a moment was.
+fn since(moment: Instant) -> Duration {
+    Instant::now().saturating_duration_since(moment)
 }
 
 /// When a step of the answer is due, from the end of the request.
@@ -251,11 +256,10 @@ impl<'a> Line<'a> {
 
     /// Feeds the faults with what the source has ready, if they have nothing else: what leaves together is known only then.
     async fn look_ahead(&mut self, source: &mut Source) {
-        let (now, request_end) = (self.now(), self.request_end);
-        let is_idle =
-            self.stages.faults.as_mut().is_some_and(|faults| {
-                !faults.script.is_over() && faults.script.next(now).is_none()
-            });
+        let request_end = self.request_end;
+        let is_idle = self.stages.faults.as_mut().is_some_and(|faults| {
+            !faults.script.is_over() && faults.script.next(since(request_end)).is_none()
+        });
         if !is_idle
             || self.stages.shape.is_some()
             || self.ahead.is_some()
@@ -632,7 +636,7 @@ impl<'a> Line<'a> {
     }
 
     fn now(&self) -> Duration {
-        Instant::now().saturating_duration_since(self.request_end)
+        since(self.request_end)
     }
 
     fn due(&self, due: Option<Duration>) -> Due {

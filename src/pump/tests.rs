@@ -125,6 +125,7 @@ fn answer(chunks: &[(u64, &'static str)]) -> Answer {
                 )
             })
             .collect(),
+        tokens: None,
     }
 }
 

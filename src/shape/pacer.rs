@@ -71,6 +71,11 @@ impl Pacer {
         self.schedule.due(facts)
     }
 
+    /// When the next piece of the body is due that came at `came` and is known to have so many tokens; `None`: at once.
+    pub fn counted(&mut self, came: Duration, tokens: u32) -> Option<Duration> {
+        self.schedule.due(ChunkFacts { came, tokens })
+    }
+
     /// When the end is due that came at `came`; `None`: at once.
     pub fn end(&mut self, came: Duration) -> Option<Duration> {
         self.schedule.end(came)

@@ -2,6 +2,7 @@
 //!
 //! Pure: when a chunk is to be sent is said, not waited for.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ pub struct Answer {
     pub head: ResponseHead,
     /// Pieces of the body, and when each comes, from the head on. The times never go backwards, no piece is empty.
     pub chunks: Vec<(Duration, Bytes)>,
+    /// Which of the chunks are one token each, while the others have none. `None` where that has to be looked for.
+    pub tokens: Option<Range<usize>>,
 }
 
 /// The answer of the built-in backend, which is shaped like the `OpenAI` API.

@@ -2,6 +2,7 @@
 //!
 //! One word is one token. Id and time of an answer come from a hash of the request.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,22 +81,27 @@ fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
                 json!([{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason }]),
             )
         };
-        let mut events = vec![delta(
+        let first = delta(
             json!({ "role": "assistant", "content": "", "refusal": null }),
             None,
-        )];
+        );
+        // All other events differ in their word only.
+        let any = delta(json!({ "content": "" }), None).to_string();
+        let (before, after) = any.rsplit_once(r#""""#).unwrap_or_default();
+        let mut events = vec![first.to_string()];
         events.extend(
             words
                 .iter()
-                .map(|word| delta(json!({ "content": word }), None)),
+                .map(|word| format!("{before}{}{after}", Value::from(word.as_str()))),
         );
-        events.push(delta(json!({}), Some(finish_reason)));
+        let tokens = 1..events.len();
+        events.push(delta(json!({}), Some(finish_reason)).to_string());
         if wish.has_usage {
             let mut last = event(json!([]));
             last["usage"] = usage;
-            events.push(last);
+            events.push(last.to_string());
         }
-        stream(&events)
+        stream(&events, tokens)
     } else {
         let completion = json!({
             "id": id,
@@ -134,7 +140,8 @@ fn created(hash: &blake3::Hash) -> u64 {
     EPOCH + u64::from(u32::from_be_bytes([0, a, b, c]))
 }
 
-fn stream(events: &[Value]) -> Answer {
+/// A stream of these events, of which some are one token each.
+fn stream(events: &[String], tokens: Range<usize>) -> Answer {
     let mut headers = Headers::new();
     headers.push("content-type", "text/event-stream; charset=utf-8");
     headers.push("cache-control", "no-cache");
@@ -154,6 +161,7 @@ fn stream(events: &[Value]) -> Answer {
             .enumerate()
             .map(|(index, line)| (due(index), Bytes::from(line)))
             .collect(),
+        tokens: Some(tokens),
     }
 }
 
@@ -174,6 +182,7 @@ fn whole(status: u16, body: &Value, at: Duration) -> Answer {
             headers,
         },
         chunks: vec![(at, body)],
+        tokens: None,
     }
 }
 

@@ -121,7 +121,14 @@ fn source() -> Source {
         .collect();
     let timing = Timing::Recorded { speed: 1.0 };
     let pacer = Pacer::new(&timing, false, Dialect::OpenAi, Draw::from_bits(0));
-    Source::Synth(Synth::new(Answer { head, chunks }, pacer))
+    Source::Synth(Synth::new(
+        Answer {
+            head,
+            chunks,
+            tokens: None,
+        },
+        pacer,
+    ))
 }
 
 /// One rule at work in one exchange.
@@ -162,7 +169,7 @@ fn stages(board: &Arc<Board>, text: &str) -> Stages {
     };
     Stages {
         faults: Some(Faults {
-            script: Script::new(vec![armed], scene),
+            script: Box::new(Script::new(vec![armed], scene)),
             watch: board.watch(vec![live.enter(None).unwrap()]),
         }),
         shape: None,
