@@ -129,7 +129,8 @@ def main() -> None:
     options.add_argument("--baseline", type=Path, help="the newest of target/release/deps/baseline-* unless given")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=2)
-    options.add_argument("--streams", type=int, default=1000)
+    options.add_argument("--streams", type=int, default=1000, help="0: no measuring of memory")
+    options.add_argument("--only", default="", help="a pattern of the cases to run")
     given = options.parse_args()
     made = [path for path in (ROOT / "target/release/deps").glob("baseline-*") if not path.suffix]
     baseline = given.baseline or max(made, key=lambda path: path.stat().st_mtime)
@@ -188,18 +189,24 @@ def measure(given: argparse.Namespace, baseline: Path, where: Path) -> None:
         ("forward c64, warn", lambda: ours("forward"), 64, None, 8),
         ("forward c64, default log", lambda: ours("forward", level=""), 64, None, 8),
     ]
+    wanted = [bool(re.search(given.only, name)) for name, *_ in cases]
+    wanted = [want or any(other[4] == at and yes for other, yes in zip(cases, wanted)) for at, want in enumerate(wanted)]
     seen: list[list[float]] = [[] for _ in cases]
     for _ in range(given.rounds):
         for at, (_, begin, connections, script, _) in enumerate(cases):
+            if not wanted[at]:
+                continue
             process, addr = begin()
             seen[at].append(load(process, addr, connections, given.seconds, script))
             stop(process)
     print(f"{'':28} {'µs CPU':>8} {'min':>8} {'max':>8} {'ratio':>6}")
     for (name, *_, base), values in zip(cases, seen):
+        if not values:
+            continue
         middle = statistics.median(values)
         ratio = "" if base is None else f"{middle / statistics.median(seen[base]):.2f}"
         print(f"{name:28} {middle:8.1f} {min(values):8.1f} {max(values):8.1f} {ratio:>6}")
-    for name, begin in (
+    for name, begin in () if not given.streams else (
         ("baseline", lambda upstream: start([baseline, "forward", upstream])),
         ("rehearsal", lambda upstream: ours("forward", upstream=upstream)),
     ):

@@ -14,12 +14,15 @@
 )]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use common::{Server, median, rehearsal};
+
+mod common;
 
 const HOT: usize = 100;
 const REQUESTS: usize = 20_000;
@@ -41,14 +44,14 @@ fn main() {
     println!("written in {:.1} s", start.elapsed().as_secs_f64());
 
     let loads: Vec<f64> = (0..5)
-        .map(|_| Proxy::start(&some).started.as_secs_f64())
+        .map(|_| replay(&some).started.as_secs_f64())
         .collect();
     let load = median(loads);
     println!(
         "ready with {} recordings after {load:.2} s (median)",
         10_000.min(many)
     );
-    let (few, all) = (Proxy::start(&few), Proxy::start(&all));
+    let (few, all) = (replay(&few), replay(&all));
     println!(
         "ready with {many} recordings after {:.2} s; RSS {:.1} MiB, at most {:.1} MiB so far",
         all.started.as_secs_f64(),
@@ -59,9 +62,9 @@ fn main() {
     let mut costs = [const { Vec::new() }; 3];
     for round in 0..=ROUNDS {
         let figures = [
-            few.ask(round, 10),
-            all.ask(round, HOT.min(many)),
-            all.ask(round, many),
+            ask(&few, round, 10),
+            ask(&all, round, HOT.min(many)),
+            ask(&all, round, many),
         ];
         // The first round warms up.
         for (costs, figure) in costs.iter_mut().zip(figures).filter(|_| round > 0) {
@@ -93,11 +96,6 @@ fn main() {
     assert!(rss < 200.0, "too much memory is held");
     assert!(hot <= 1.15, "a hot set is slower among many");
     assert!(uniform <= 2.5, "what is not in memory is too slow");
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Writes recordings of `GET /v1/items/N`.
@@ -166,105 +164,45 @@ struct Figure {
     wall_us: f64,
 }
 
-/// `rehearsal` as a process; told to stop when dropped, and waited for.
-struct Proxy {
-    child: Child,
-    address: SocketAddr,
-    /// Until it could answer.
-    started: Duration,
+/// Answers from a cassette, without any waiting.
+fn replay(cassette: &Path) -> Server {
+    let cassette = cassette.to_str().unwrap();
+    Server::start(rehearsal(&["replay", "--instant", "--cassette", cassette]))
 }
 
-impl Proxy {
-    fn start(cassette: &Path) -> Self {
-        let start = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rehearsal"))
-            .args([
-                "replay",
-                "--instant",
-                "--listen",
-                "127.0.0.1:0",
-                "--cassette",
-            ])
-            .arg(cassette)
-            .env("REHEARSAL_LOG", "warn")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let started = start.elapsed();
-        let address = line.trim().strip_prefix("listening on http://").unwrap();
-        Self {
-            address: address.parse().unwrap(),
-            child,
-            started,
+/// Asks for recordings below `among`, each as likely as the other.
+fn ask(server: &Server, round: usize, among: usize) -> Figure {
+    let (cpu, start) = (server.cpu(), Instant::now());
+    thread::scope(|scope| {
+        for connection in 0..CONNECTIONS {
+            let seed = mix((round * CONNECTIONS + connection) as u64);
+            scope.spawn(move || client(server.address, seed, among));
         }
-    }
-
-    /// Asks for recordings below `among`, each as likely as the other.
-    fn ask(&self, round: usize, among: usize) -> Figure {
-        let (cpu, start) = (self.cpu(), Instant::now());
-        thread::scope(|scope| {
-            for connection in 0..CONNECTIONS {
-                let seed = mix((round * CONNECTIONS + connection) as u64);
-                scope.spawn(move || self.client(seed, among));
-            }
-        });
-        let (cpu, wall) = (self.cpu().saturating_sub(cpu), start.elapsed());
-        let each = |span: Duration| span.as_secs_f64() * 1e6 / REQUESTS as f64;
-        Figure {
-            cpu_us: each(cpu),
-            wall_us: each(wall),
-        }
-    }
-
-    fn client(&self, seed: u64, among: usize) {
-        let mut tcp = TcpStream::connect(self.address).unwrap();
-        tcp.set_nodelay(true).unwrap();
-        let mut answer = vec![0; 8192];
-        for number in 0..REQUESTS / CONNECTIONS {
-            let index = mix(seed ^ number as u64) % among as u64;
-            let request = format!("GET /v1/items/{index} HTTP/1.1\r\nHost: x\r\n\r\n");
-            tcp.write_all(request.as_bytes()).unwrap();
-            let mut have = 0;
-            loop {
-                have += tcp.read(&mut answer[have..]).unwrap();
-                let head = answer[..have].windows(4).position(|at| at == b"\r\n\r\n");
-                if head.is_some_and(|head| have >= head + 4 + 1024) {
-                    break;
-                }
-            }
-            assert!(answer.starts_with(b"HTTP/1.1 200"), "{index}");
-        }
-    }
-
-    /// All that its threads used so far, to 10 ms.
-    fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
-        let ticks: u64 = fields
-            .skip(11)
-            .take(2)
-            .map(|text| text.parse::<u64>().unwrap())
-            .sum();
-        Duration::from_millis(ticks * 10)
-    }
-
-    /// In MiB.
-    fn memory(&self, field: &str) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-        let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kib / 1024.0
+    });
+    let (cpu, wall) = (server.cpu().saturating_sub(cpu), start.elapsed());
+    let each = |span: Duration| span.as_secs_f64() * 1e6 / REQUESTS as f64;
+    Figure {
+        cpu_us: each(cpu),
+        wall_us: each(wall),
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap();
+fn client(address: SocketAddr, seed: u64, among: usize) {
+    let mut tcp = TcpStream::connect(address).unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let mut answer = vec![0; 8192];
+    for number in 0..REQUESTS / CONNECTIONS {
+        let index = mix(seed ^ number as u64) % among as u64;
+        let request = format!("GET /v1/items/{index} HTTP/1.1\r\nHost: x\r\n\r\n");
+        tcp.write_all(request.as_bytes()).unwrap();
+        let mut have = 0;
+        loop {
+            have += tcp.read(&mut answer[have..]).unwrap();
+            let head = answer[..have].windows(4).position(|at| at == b"\r\n\r\n");
+            if head.is_some_and(|head| have >= head + 4 + 1024) {
+                break;
+            }
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{index}");
     }
 }

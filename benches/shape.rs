@@ -75,7 +75,7 @@ fn schedule(criterion: &mut Criterion) {
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter_batched(
-                || Schedule::new(&timing, false, Draw::from_bits(1).stream()),
+                || Schedule::new(&timing, false, Draw::from_bits(1)),
                 |mut schedule| {
                     for index in 0..1000 {
                         let came = Duration::from_millis(index);
@@ -95,7 +95,7 @@ fn bound(_: &mut Criterion) {
     let mut out = Vec::new();
     let round = |out: &mut Vec<Bytes>| {
         let mut rechunk = Rechunk::new(&RechunkSettings::AsRecorded, true, Dialect::OpenAi);
-        let mut schedule = Schedule::new(&Timing::default(), true, Draw::from_bits(1).stream());
+        let mut schedule = Schedule::new(&Timing::default(), true, Draw::from_bits(1));
         let start = Instant::now();
         for token in &tokens {
             rechunk.push(Duration::ZERO, token.clone(), out);

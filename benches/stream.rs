@@ -16,12 +16,14 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::{Quantiles, Server};
 use rehearsal::cassette::{Access, Cassette};
+
+mod common;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -36,13 +38,13 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let cassette = dir.path().to_str().unwrap();
     let (mut direct, mut recording) = (Vec::new(), Vec::new());
-    let proxy = Proxy::start(&[
+    let proxy = Server::start(common::rehearsal(&[
         "record",
         "--upstream",
         &format!("http://{upstream}"),
         "--cassette",
         cassette,
-    ]);
+    ]));
     clients(proxy.address, "warm");
     for round in 0..ROUNDS {
         direct.extend(clients(upstream, &format!("direct{round}")));
@@ -58,7 +60,7 @@ fn main() {
         recording.p99 - direct.p99
     );
 
-    let proxy = Proxy::start(&["replay", "--cassette", cassette]);
+    let proxy = Server::start(common::rehearsal(&["replay", "--cassette", cassette]));
     let (mut errors, mut totals) = (Vec::new(), Vec::new());
     for (path, recorded) in recorded_times(dir.path()).into_iter().take(20) {
         let replayed = read_stream(proxy.address, &path).times;
@@ -100,34 +102,6 @@ fn main() {
     );
 }
 
-struct Quantiles {
-    p50: f64,
-    p99: f64,
-    max: f64,
-}
-
-impl Quantiles {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
-        Self {
-            p50: at(0.5),
-            p99: at(0.99),
-            max: at(1.0),
-        }
-    }
-}
-
-impl std::fmt::Display for Quantiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
-            self.p50, self.p99, self.max
-        )
-    }
-}
-
 fn delays(streams: Vec<Stream>) -> Quantiles {
     Quantiles::of(
         streams
@@ -139,43 +113,6 @@ fn delays(streams: Vec<Stream>) -> Quantiles {
 
 fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
-}
-
-/// `rehearsal` as a process; told to stop when dropped, and waited for.
-struct Proxy {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Proxy {
-    fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rehearsal"))
-            .args(args)
-            .args(["--listen", "127.0.0.1:0"])
-            .env("REHEARSAL_LOG", "warn")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line
-            .trim()
-            .strip_prefix("listening on http://")
-            .unwrap()
-            .parse()
-            .unwrap();
-        Self { child, address }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap();
-    }
 }
 
 /// What one client saw.

@@ -1,8 +1,9 @@
 //! How true intended times are kept: an injected latency at 50 and at 1,000 connections, tokens at 15 ms and at 1 ms, and many
-//! streams at 20 ms; and what the stages of faults cost where nothing is configured.
+//! streams at 20 ms.
 //!
-//! Starts the binary and talks to it over loopback. The bounds are those of an otherwise idle machine and are asserted. Run
-//! with `cargo bench --bench timing`; about a minute.
+//! Starts the binary on one core and talks to it over loopback from another, so that what is measured is the binary and not
+//! the load. Needs `taskset`. The bounds are those of an otherwise idle machine and are asserted. Run with
+//! `cargo bench --bench timing`; about a minute.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,25 +14,32 @@
     reason = "a bench may panic, and prints figures"
 )]
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use common::{Quantiles, Server, apart, load_apart, rehearsal};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+mod common;
+
 const LATENCY: Duration = Duration::from_millis(100);
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    load_apart();
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let few = latency(50, 20).await;
+        let few = latency(50, 20, Duration::ZERO).await;
         println!("+100 ms at    50 connections: achieved - intended {few}");
-        let many = latency(1000, 5).await;
+        let many = latency(1000, 10, LATENCY).await;
         println!("+100 ms at 1,000 connections: achieved - intended {many}");
+        let herd = latency(1000, 10, Duration::ZERO).await;
+        println!("+100 ms at 1,000 connections that ask again at once: {herd}");
         let slow = tokens("15ms", 200).await;
         println!(
             "200 tokens at 15 ms: {slow:.4} s of 3.000 (from the first to the last: 199 gaps)"
@@ -50,7 +58,7 @@ fn main() {
             (quick / 0.199 - 1.0).abs() <= 0.02,
             "tokens at 1 ms are off"
         );
-        for one in [&few, &many] {
+        for one in [&few.seen, &many.seen] {
             assert!(
                 one.p50.abs() <= 0.5 && one.p99 <= 4.0,
                 "a latency is not kept"
@@ -60,51 +68,78 @@ fn main() {
     });
 }
 
-/// What a request takes beyond the latency asked for, less what it takes without one, in ms.
-async fn latency(connections: usize, rounds: usize) -> Quantiles {
+/// How well a latency is kept.
+struct Kept {
+    /// What a request takes beyond the latency asked for, less what it takes without one, in ms.
+    seen: Quantiles,
+    /// What the server says of it itself.
+    said: String,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; by its own account {}", self.seen, self.said)
+    }
+}
+
+/// Each connection asks again after up to `rest`. Clients that ask again at once gather behind each other, as those of the
+/// same moment are answered one by one and stay together from then on: that is how long they wait for each other, and not how
+/// well a latency is kept.
+async fn latency(connections: usize, rounds: usize, rest: Duration) -> Kept {
     let route = |more: &str| {
         format!(
             "[[route]]\nmatch = {{ path = \"/v1/models\" }}\nmode = \"synthesize\"\nupstream = \"fake\"\npace = \"instant\"\n{more}"
         )
     };
-    let plain = Proxy::start(&route(""));
-    let broken = Proxy::start(&route("[[route.fault]]\nlatency = \"100ms\"\n"));
+    let plain = configured(&route(""));
+    let mut broken = configured(&route("[[route.fault]]\nlatency = \"100ms\"\n"));
     // Of one connection alone: many without a latency would only measure how long they wait for each other.
-    let base = Quantiles::of(asked(plain.port, 1, 50).await);
-    let took = asked(broken.port, connections, rounds).await;
-    Quantiles::of(
-        took.into_iter()
-            .map(|took| took - base.p50 - LATENCY.as_secs_f64() * 1e3)
-            .collect(),
+    let base = Quantiles::of(asked(plain.address, 1, 50, Duration::ZERO).await);
+    let took = asked(broken.address, connections, rounds, rest).await;
+    let beyond = took
+        .into_iter()
+        .map(|took| took - base.p50 - LATENCY.as_secs_f64() * 1e3);
+    Kept {
+        seen: Quantiles::of(beyond.collect()),
+        said: said(&mut broken),
+    }
+}
+
+/// The time errors of its one fault, as its admin listener shows them.
+fn said(server: &mut Server) -> String {
+    let line = server.line();
+    let admin = line.trim().strip_prefix("admin on ").unwrap();
+    let mut answer = ureq::get(format!("{admin}/v1/faults"))
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .call()
+        .unwrap();
+    let told: serde_json::Value = answer.body_mut().read_json().unwrap();
+    let timing = &told["faults"][0]["timing"];
+    format!(
+        "p50 <= {} us, p99 <= {} us",
+        timing["p50_us"], timing["p99_us"]
     )
 }
 
-/// How long each of many requests takes, in ms. The connections begin spread over 100 ms, as clients that don't know of each other.
-async fn asked(port: u16, connections: usize, rounds: usize) -> Vec<f64> {
+/// How long each of many requests takes, in ms, without the first of each connection. They begin spread over 100 ms, as
+/// clients that don't know of each other, and rest for up to `rest` between two requests.
+async fn asked(address: SocketAddr, connections: usize, rounds: usize, rest: Duration) -> Vec<f64> {
     let mut tasks = Vec::new();
     for number in 0..connections {
+        let mut asking = Asking::begin(address).await;
         tasks.push(tokio::spawn(async move {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            tokio::time::sleep(Duration::from_micros(
-                number as u64 * 100_003 / connections as u64,
-            ))
-            .await;
+            // What a connection takes to be accepted is no latency.
+            asking.ask().await;
+            let share = number as u64 * 100_003 / connections as u64;
+            tokio::time::sleep(Duration::from_micros(share)).await;
             let mut took = Vec::new();
-            let mut buffer = vec![0; 16 * 1024];
-            for _ in 0..rounds {
-                let begun = Instant::now();
-                stream
-                    .write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
-                    .await
-                    .unwrap();
-                let mut read = Vec::new();
-                while !is_whole(&read) {
-                    let count = stream.read(&mut buffer).await.unwrap();
-                    assert!(count > 0, "the proxy closed");
-                    read.extend_from_slice(&buffer[..count]);
+            for round in 0..rounds {
+                took.push(asking.ask().await.as_secs_f64() * 1e3);
+                // Far enough from each other, and the same in each run.
+                let share = (number * 7919 + round * 104_729) % 1000;
+                if !rest.is_zero() {
+                    tokio::time::sleep(rest.mul_f64(share as f64 / 1000.0)).await;
                 }
-                took.push(begun.elapsed().as_secs_f64() * 1e3);
             }
             took
         }));
@@ -116,25 +151,62 @@ async fn asked(port: u16, connections: usize, rounds: usize) -> Vec<f64> {
     all
 }
 
-fn is_whole(read: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(read);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
+/// A connection on which the same is asked again and again.
+struct Asking {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// How long an answer is, once one was read.
+    length: Option<usize>,
+}
+
+impl Asking {
+    async fn begin(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            buffer: vec![0; 16 * 1024],
+            length: None,
+        }
+    }
+
+    async fn ask(&mut self) -> Duration {
+        let begun = Instant::now();
+        let request = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n";
+        self.stream.write_all(request).await.unwrap();
+        let mut have = 0;
+        loop {
+            let count = self.stream.read(&mut self.buffer[have..]).await.unwrap();
+            assert!(count > 0, "the proxy closed");
+            have += count;
+            if self.length.is_none() {
+                self.length = whole(&self.buffer[..have]);
+            }
+            if self.length.is_some_and(|length| have >= length) {
+                return begun.elapsed();
+            }
+        }
+    }
+}
+
+/// How long an answer with this beginning is.
+fn whole(read: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(read).unwrap();
+    let (head, _) = text.split_once("\r\n\r\n")?;
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         name.eq_ignore_ascii_case("content-length")
             .then(|| value.parse::<usize>().unwrap())
     });
-    length.is_some_and(|length| body.len() >= length)
+    Some(head.len() + 4 + length.unwrap())
 }
 
 /// From the first token to the last, in s: the median of five streams.
 async fn tokens(gap: &str, count: usize) -> f64 {
-    let proxy = Proxy::fake(&["--ttft", "50ms", "--gap", gap]);
+    let proxy = fake(&["--ttft", "50ms", "--gap", gap]);
     let mut spans = Vec::new();
     for _ in 0..5 {
-        let times = stream(proxy.port, count).await;
+        let times = stream(proxy.address, count).await;
         spans.push((*times.last().unwrap() - times[0]).as_secs_f64());
     }
     spans.sort_by(f64::total_cmp);
@@ -143,10 +215,10 @@ async fn tokens(gap: &str, count: usize) -> f64 {
 
 /// How far gaps are from 20 ms, in ms, over many streams at once.
 async fn streams(count: usize, length: usize) -> Quantiles {
-    let proxy = Proxy::fake(&["--ttft", "50ms", "--gap", "20ms"]);
+    let proxy = fake(&["--ttft", "50ms", "--gap", "20ms"]);
     let mut tasks = Vec::new();
     for _ in 0..count {
-        tasks.push(tokio::spawn(stream(proxy.port, length)));
+        tasks.push(tokio::spawn(stream(proxy.address, length)));
         tokio::time::sleep(Duration::from_micros(137)).await;
     }
     let mut errors = Vec::new();
@@ -162,7 +234,7 @@ async fn streams(count: usize, length: usize) -> Quantiles {
 }
 
 /// When each token of a stream came.
-async fn stream(port: u16, tokens: usize) -> Vec<Instant> {
+async fn stream(address: SocketAddr, tokens: usize) -> Vec<Instant> {
     let body = format!(
         "{{\"model\":\"m\",\"stream\":true,\"ignore_eos\":true,\"max_tokens\":{tokens},\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]}}"
     );
@@ -170,7 +242,7 @@ async fn stream(port: u16, tokens: usize) -> Vec<Instant> {
         "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut times = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -189,85 +261,21 @@ async fn stream(port: u16, tokens: usize) -> Vec<Instant> {
     times
 }
 
-struct Quantiles {
-    p50: f64,
-    p99: f64,
-    max: f64,
+fn fake(flags: &[&str]) -> Server {
+    Server::start(apart(&rehearsal(&[&["fake"], flags].concat())))
 }
 
-impl Quantiles {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
-        Self {
-            p50: at(0.5),
-            p99: at(0.99),
-            max: at(1.0),
-        }
-    }
-}
-
-impl std::fmt::Display for Quantiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
-            self.p50, self.p99, self.max
-        )
-    }
-}
-
-/// The binary under measurement; ends with this.
-struct Proxy {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Proxy {
-    fn start(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("rehearsal.toml");
-        std::fs::write(&file, config).unwrap();
-        Self::run(&["serve", "-c", file.to_str().unwrap()], folder)
-    }
-
-    fn fake(flags: &[&str]) -> Self {
-        Self::run(&[&["fake"], flags].concat(), tempfile::tempdir().unwrap())
-    }
-
-    fn run(args: &[&str], folder: tempfile::TempDir) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rehearsal"))
-            .args(args)
-            .args(["--listen", "127.0.0.1:0"])
-            .env("REHEARSAL_LOG", "warn")
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let port = line
-            .trim()
-            .rsplit(':')
-            .next()
-            .unwrap()
-            .parse()
-            .expect("the first line says where it listens");
-        Self {
-            child,
-            port,
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+/// With this config; it is read once.
+fn configured(config: &str) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rehearsal.toml");
+    std::fs::write(&file, config).unwrap();
+    let args = [
+        "serve",
+        "-c",
+        file.to_str().unwrap(),
+        "--admin",
+        "127.0.0.1:0",
+    ];
+    Server::start(apart(rehearsal(&args).env("REHEARSAL_ADMIN_TOKEN", TOKEN)))
 }

@@ -15,7 +15,7 @@ use crate::fault::edit::head::html_page;
 use crate::fault::kind::{ErrorName, Kind, StandIn};
 use crate::fault::pick::{self, Hit};
 use crate::fault::provider::{self, ErrorContext};
-use crate::fault::rule::{Chance, Rule};
+use crate::fault::rule::Rule;
 use crate::fault::script::{Armed, Fate, Scene, Script};
 use crate::fault::settings::Scope;
 use crate::fault::when::{Asked, Protocol};
@@ -63,18 +63,15 @@ pub(crate) fn arm(
     if route.faults.is_empty() || board.is_killed() {
         return None;
     }
-    let lives = board.lives(
-        &route.name,
-        route.faults.iter().map(|rule| rule.name.as_str()),
-    );
+    let lives = &route.lives;
     let json: Option<Value> = asking
         .body
         .filter(|_| route.faults.iter().any(|rule| rule.when.needs_body()))
         .and_then(|body| serde_json::from_slice(body).ok());
-    let client = asking.client.to_string();
+    let client = asking.client.as_str();
     let asked = Asked {
         head: asking.head,
-        client: &client,
+        client,
         protocol: asking.protocol,
         body: json.as_ref(),
         elapsed: board.age(),
@@ -94,13 +91,13 @@ pub(crate) fn arm(
         method: &asking.head.method,
         path: &asking.head.path,
         query: asking.head.query.as_deref(),
-        client: &client,
+        client,
         body: asking.body.map(|body| BodyHash::of(body)),
     });
     let (occurrences, attempt) = {
         let mut counts = board.counts();
         (
-            pick::count(&route.faults, &concerns, &client, &mut counts),
+            pick::count(&route.faults, &concerns, client, &mut counts),
             counts.attempt(key),
         )
     };
@@ -253,7 +250,7 @@ impl Loading {
     fn put(&mut self, rule: &Rule, hit: Hit, armed: Armed) {
         self.labels.push(format!("{};draw={}", rule.name, hit.draw));
         self.is_before_source |= rule.is_before_upstream;
-        self.scene.seed = hit.draw.stream().bits();
+        self.scene.seed = armed.chance.clone().bits();
         self.armed.push(armed);
     }
 
@@ -360,26 +357,20 @@ fn of_provider(name: ErrorName, context: &ErrorContext<'_>) -> (ResponseHead, By
 fn injection(
     plan: &Plan,
     rule: &Rule,
-    live: &Live,
+    live: &Arc<Live>,
     hit: Hit,
     asking: &Asking<'_>,
     key: DrawKey,
     attempt: u64,
 ) -> Injection {
-    let probability = match &rule.chance {
-        Chance::Alone(probability) => format!("{probability}"),
-        Chance::Slice { group, from, to } => format!("{from} to {to} of group {group}"),
-    };
     Injection {
-        id: hit.draw.id(),
-        name: live.name.clone(),
-        kind: rule.kind.word().to_owned(),
+        live: Arc::clone(live),
+        kind: rule.kind.word(),
         seed: plan.seed,
-        key: format!("{} {}", asking.head.method, asking.head.path),
-        drawn_as: pick::drawn_as(rule),
-        key_hash: key,
+        request: format!("{} {}", asking.head.method, asking.head.path),
+        key,
         attempt,
-        drawn: hit.draw.unit().to_string(),
-        probability,
+        draw: hit.draw,
+        chance: rule.chance.clone(),
     }
 }

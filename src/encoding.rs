@@ -11,13 +11,19 @@
     )
 )]
 
+mod error;
+mod names;
+
 mod decode;
-mod encode;
 mod recipe;
-mod search;
 mod zlib;
 
-pub use decode::{Decoder, EncodingError, decode};
+mod encode;
+
+mod search;
+
+pub use decode::{Decoder, decode};
 pub use encode::{Encoder, Packed};
+pub use error::EncodingError;
 pub use recipe::{Flush, Frame, Maker, Method, Recipe};
 pub use search::{Sample, search};

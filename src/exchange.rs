@@ -2,6 +2,7 @@
 //!
 //! All the ifs about modes stand here; the mechanisms below hold none.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::recorder::Recorder;
 use crate::refusal::Refused;
 use crate::sanitize::redact::Redactor;
 use crate::shape::pacer::Pacer;
+use crate::shape::rechunk::RechunkSettings;
 use crate::shape::schedule::Timing;
 use crate::source::{Replay, Source, Synth};
 use crate::state::State;
@@ -329,7 +331,11 @@ impl Exchange<'_> {
             let is_before_source = self.arm(served, None);
             if passes && !is_before_source {
                 let is_recorded = self.route.mode == Mode::Record;
-                return self.forward(served, Upload::default(), is_recorded).await;
+                let upload = Upload {
+                    read: None,
+                    is_through: !self.incoming.body.is_some(),
+                };
+                return self.forward(served, upload, is_recorded).await;
             }
         }
         let collected = match self.collect(served).await {
@@ -355,9 +361,9 @@ impl Exchange<'_> {
         if self.route.faults.is_empty() {
             return false;
         }
-        let mut head = self.incoming.head.clone();
+        let mut head = Cow::Borrowed(&self.incoming.head);
         for (name, value) in self.incoming.ours.iter() {
-            head.headers.push(name, value.clone());
+            head.to_mut().headers.push(name, value.clone());
         }
         let asking = Asking {
             head: &head,
@@ -502,26 +508,26 @@ impl Exchange<'_> {
 
     /// The shape of an answer; a live one is paced by it, others at their source.
     fn shape(&self, pacer: Option<Pacer>) -> Option<Shape> {
-        Shape::new(&self.route.rechunk, Dialect::of(&self.incoming.head), pacer)
+        let is_shaped = self.route.rechunk != RechunkSettings::AsRecorded || pacer.is_some();
+        is_shaped.then(|| Shape::new(&self.route.rechunk, Dialect::of(&self.incoming.head), pacer))
     }
 
     /// The pace of an answer that is known, with chances of its own if it has to draw.
     fn pacer(&self, timing: &Timing, body: Option<&[u8]>, is_live: bool) -> Pacer {
+        if !timing.draws() {
+            return Pacer::new(timing, is_live, Dialect::Plain, Draw::from_bits(0));
+        }
         let head = &self.incoming.head;
-        let draw = if timing.draws() {
-            let key = DrawKey::of(&DrawParts {
-                method: &head.method,
-                path: &head.path,
-                query: head.query.as_deref(),
-                client: self.incoming.client.as_str(),
-                body: body.map(BodyHash::of),
-            });
-            let rule = format!("{}/pace", self.route.name);
-            dice::draw(self.plan.seed, &rule, &key, self.flow.state.attempt(key))
-        } else {
-            Draw::from_bits(0)
-        };
-        Pacer::new(timing, is_live, Dialect::of(head), draw.stream())
+        let key = DrawKey::of(&DrawParts {
+            method: &head.method,
+            path: &head.path,
+            query: head.query.as_deref(),
+            client: self.incoming.client.as_str(),
+            body: body.map(BodyHash::of),
+        });
+        let rule = format!("{}/pace", self.route.name);
+        let draw = dice::draw(self.plan.seed, &rule, &key, self.flow.state.attempt(key));
+        Pacer::new(timing, is_live, Dialect::of(head), draw)
     }
 
     async fn synthesize<C: Client>(

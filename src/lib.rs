@@ -49,9 +49,9 @@ pub mod link;
 pub mod config;
 pub mod limits;
 
-pub mod plan;
-
 pub mod board;
+
+pub mod plan;
 
 pub mod state;
 

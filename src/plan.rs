@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::board::Live;
 use crate::cassette::Keying;
 use crate::config::{Config, HeaderValue, HeaderValueError, RouteSettings, Secret, Upstream};
 use crate::fault::listen::ListenRule;
@@ -123,6 +124,8 @@ pub struct Route {
     pub rechunk: RechunkSettings,
     /// What is done to its exchanges on purpose, in file order.
     pub faults: Vec<Rule>,
+    /// The live side of each of them, in the same order. Empty until the plan is in force.
+    pub lives: Vec<Arc<Live>>,
 }
 
 /// Where a route's requests go.
@@ -360,6 +363,7 @@ impl Route {
                 .timing(&|file| std::fs::read_to_string(config.folder.join(file)))
                 .map_err(|error| PlanError::Pace(name.clone(), error))?,
             rechunk: settings.rechunk.clone(),
+            lives: Vec::new(),
             faults: Rule::compile(&name, &settings.faults)
                 .map_err(|problems| PlanError::Fault(name.clone(), Box::new(first(problems))))?,
             name,

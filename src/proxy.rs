@@ -603,7 +603,9 @@ pub(crate) fn received(
     let client = identify(&head, peer);
     let mut ours = Headers::new();
     head.headers.retain(|name, value| {
-        let is_ours = name.to_ascii_lowercase().starts_with("x-rehearsal-");
+        let is_ours = name
+            .get(..OURS.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(OURS));
         if is_ours {
             ours.push(name, value.clone());
         }
@@ -644,6 +646,9 @@ pub(crate) fn split_target(target: &str) -> (String, Option<String>) {
         None => (relative.to_owned(), None),
     }
 }
+
+/// How the headers begin that are meant for us.
+const OURS: &str = "x-rehearsal-";
 
 /// How soon after its request the FIN of an HTTP/1.0 client is taken for "no more requests" and not for leaving.
 const HALF_CLOSE_HTTP10: Duration = Duration::from_millis(500);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::board::Watch;
 use crate::call::{Piece, UpstreamError};
 use crate::message::{Ending, Headers, ResponseHead};
-use crate::source::{EARLY, Source};
+use crate::source::{EARLY, Source, Step};
 
 pub use crate::cue::Cut;
 pub use line::{Faults, Shape, Stages};
@@ -127,6 +127,7 @@ pub async fn run<C: Client>(
         pieces.push_back(Piece::End);
     }
     let mut line = Line::new(stages, request_end);
+    let mut burst = 0;
     loop {
         let next = line.next();
         let deadline = line.deadline();
@@ -134,11 +135,21 @@ pub async fn run<C: Client>(
         let gate = line
             .gate()
             .filter(|_| may_listen && !tally.request_is_through);
+        if (burst < BURST || line.is_ahead())
+            && let Some(went) = line.hurry(next, client, source, marks, tally).await
+        {
+            burst += 1;
+            if let Some(end) = went.transpose() {
+                return over(end, &line, source);
+            }
+            continue;
+        }
+        burst = 0;
         let went = tokio::select! {
             () = until(next.and_then(Due::moment)), if next.is_some() => {
                 line.play(client, source, marks, tally).await
             }
-            step = source.next(request_end), if next.is_none() && !line.is_over() => {
+            step = listen(source, request_end, next.is_none()), if !line.is_over() => {
                 line.take(step, client, source, marks, tally).await
             }
             () = until(deadline), if deadline.is_some() && next.is_none() => {
@@ -180,21 +191,31 @@ pub async fn run<C: Client>(
                 Ok(None)
             }
         };
-        match went {
-            Ok(None) => {}
-            Ok(Some(outcome)) => {
-                if line.is_over() {
-                    // A recording holds what the upstream said, and not what a fault let through.
-                    source.leave();
-                }
-                return outcome;
-            }
-            Err(Left) => {
-                source.leave();
-                return Outcome::ClientLeft;
-            }
+        if let Some(end) = went.transpose() {
+            return over(end, &line, source);
         }
     }
+}
+
+/// How an answer ended.
+fn over(end: Result<Outcome, Left>, line: &Line<'_>, source: &Source) -> Outcome {
+    let Ok(outcome) = end else {
+        source.leave();
+        return Outcome::ClientLeft;
+    };
+    if line.is_over() {
+        // A recording holds what the upstream said, and not what a fault let through.
+        source.leave();
+    }
+    outcome
+}
+
+/// What the source says next, if that is wanted now; it works on in any case.
+async fn listen(source: &mut Source, request_end: Instant, is_wanted: bool) -> Step {
+    if !is_wanted {
+        source.go_on().await;
+    }
+    source.next(request_end).await
 }
 
 async fn reserve(up: Option<mpsc::Sender<Piece>>) -> Option<mpsc::OwnedPermit<Piece>> {
@@ -217,6 +238,10 @@ pub(crate) async fn until(due: Option<Instant>) {
         sleep_until(due).await;
     }
 }
+
+/// How many steps in a row are done without listening to the client and the switches in between: listening costs more than
+/// a step.
+const BURST: u32 = 16;
 
 /// The pieces in which a body goes up that was read before.
 const PIECE: usize = 16 * 1024;

@@ -123,6 +123,14 @@ impl Source {
         }
     }
 
+    /// Has the source work on while none of its steps is wanted. Never resolves. Cancel-safe.
+    pub async fn go_on(&mut self) {
+        match self {
+            Self::Upstream(exchange) => exchange.go_on().await,
+            Self::Replay(_) | Self::Synth(_) => std::future::pending().await,
+        }
+    }
+
     /// Whether the next step is due at once, so that it may leave together with the one before.
     pub fn is_ready(&self, request_end: Instant) -> bool {
         let (ahead, said) = match self {

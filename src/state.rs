@@ -29,7 +29,7 @@ type Place = (usize, Key, Option<ClientId>);
 
 impl State {
     /// With this plan; `cassette` where a route records or replays.
-    pub fn new(plan: Plan, cassette: Option<Cassette>) -> Self {
+    pub fn new(mut plan: Plan, cassette: Option<Cassette>) -> Self {
         let board = Board::new();
         board.set_rules(plan.fault_rules().map(|rule| Configured {
             name: Name {
@@ -40,6 +40,12 @@ impl State {
             is_on: rule.is_enabled,
             ttl: rule.ttl,
         }));
+        for route in &mut plan.routes {
+            route.lives = board.lives(
+                &route.name,
+                route.faults.iter().map(|rule| rule.name.as_str()),
+            );
+        }
         Self {
             plan: ArcSwap::from_pointee(plan),
             cassette,

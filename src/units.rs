@@ -1,13 +1,8 @@
 //! Quantities as people write them: `"250ms"`, `"16KiB"`. The unit is inside the value.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A length of time, written as a number and one of `us`, `ms`, `s`, `m`, `h`: `"250ms"`, `"1.5s"`.
 ///
@@ -154,43 +149,46 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// Has a type stand in configs as the text that it is parsed from and shown as; the schema may say by which pattern.
 macro_rules! as_text {
-    ($type:ty, $name:literal, $pattern:literal, $what:literal) => {
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(D::Error::custom)
+    ($type:ty, $name:literal, $(pattern $pattern:literal,)? $what:literal) => {
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
 
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
                 $name.into()
             }
 
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern, "description": $what })
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", $("pattern": $pattern,)? "description": $what })
             }
         }
     };
 }
 
+pub(crate) use as_text;
+
 as_text!(
     Span,
     "Span",
-    r"^[0-9]+(\.[0-9]+)? ?(us|µs|ms|s|m|h)$",
+    pattern r"^[0-9]+(\.[0-9]+)? ?(us|µs|ms|s|m|h)$",
     "A length of time such as `250ms`, `1.5s` or `2m`."
 );
 as_text!(
     ByteSize,
     "ByteSize",
-    r"^[0-9]+(\.[0-9]+)? ?(B|kB|MB|GB|KiB|MiB|GiB)$",
+    pattern r"^[0-9]+(\.[0-9]+)? ?(B|kB|MB|GB|KiB|MiB|GiB)$",
     "A number of bytes such as `512B`, `16KiB` or `8MiB`."
 );
 

@@ -1,11 +1,14 @@
 //! Calls to upstreams, and how the pump listens to them.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession;
+use sync_wrapper::SyncWrapper;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -23,9 +26,14 @@ pub struct Upstreams {
     calls: TaskTracker,
 }
 
+/// A reader without a task of its own. Wrapped, because the pump shows its source around, which is safe: it does not touch this.
+type Inline = SyncWrapper<Pin<Box<dyn Future<Output = ()> + Send>>>;
+
 /// A call under way. Dropping it ends the call, unless it was [told to go on](Self::leave).
 pub struct Exchange {
     said: mpsc::UnboundedReceiver<Said>,
+    /// The reader, where it has no task of its own: it goes on while it is listened to.
+    reader: Option<Inline>,
     /// Whether all was said but the end.
     is_whole: bool,
     body: Option<mpsc::Sender<Piece>>,
@@ -42,7 +50,13 @@ impl Exchange {
         if std::mem::take(&mut self.is_whole) {
             return Some(Said::End(Ending::Complete));
         }
-        let said = match self.said.recv().await {
+        let said = tokio::select! {
+            biased;
+            // First, so that what comes together is heard together.
+            () = work(&mut self.reader) => self.said.recv().await,
+            said = self.said.recv() => said,
+        };
+        let said = match said {
             Some(Said::Whole(head)) => {
                 self.is_whole = true;
                 Some(Said::Head(head))
@@ -70,6 +84,12 @@ impl Exchange {
         said
     }
 
+    /// Has the call go on while nobody listens. Never resolves. Cancel-safe.
+    pub async fn go_on(&mut self) {
+        work(&mut self.reader).await;
+        std::future::pending::<()>().await;
+    }
+
     /// When what was said last came, from the head on.
     pub fn came(&self) -> Option<Instant> {
         self.came
@@ -80,7 +100,7 @@ impl Exchange {
         self.is_whole || !self.said.is_empty()
     }
 
-    /// Where the pieces of the request's body go. `None` if it was asked for before.
+    /// Where the pieces of the request's body go. `None` if there are none, or if it was asked for before.
     pub fn body(&mut self) -> Option<mpsc::Sender<Piece>> {
         self.body.take()
     }
@@ -88,6 +108,17 @@ impl Exchange {
     /// Lets the call go on when this is dropped, for the recorder only.
     pub fn leave(&self) {
         self.drains.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Has a reader go on to its end.
+async fn work(reader: &mut Option<Inline>) {
+    match reader {
+        Some(working) => {
+            working.get_mut().await;
+            *reader = None;
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -117,7 +148,11 @@ impl Upstreams {
     pub fn call(&self, call: Call, recorder: Option<Recorder>) -> Exchange {
         let (up, said) = mpsc::unbounded_channel();
         let (body, pieces) = mpsc::channel(4);
+        let body = call.body.is_some().then_some(body);
         let drains = Arc::new(AtomicBool::new(false));
+        // The times of a recording must not depend on how fast the client reads; those of others may, and a task of its own
+        // costs a third of all that a small exchange does.
+        let is_apart = recorder.is_some();
         let reader = Reader::new(
             Arc::clone(&self.pool),
             call,
@@ -126,11 +161,17 @@ impl Upstreams {
             recorder,
             Arc::clone(&drains),
         );
-        self.calls.spawn(reader.run());
+        let reader = if is_apart {
+            self.calls.spawn(reader.run());
+            None
+        } else {
+            Some(Inline::new(Box::pin(reader.run())))
+        };
         Exchange {
             said,
+            reader,
             is_whole: false,
-            body: Some(body),
+            body,
             drains,
             head_at: None,
             came: None,
@@ -150,6 +191,7 @@ impl Upstreams {
         self.calls.spawn(resume(http, head, up, ahead, idle));
         Exchange {
             said,
+            reader: None,
             is_whole: false,
             body: None,
             drains: Arc::default(),
@@ -196,6 +238,7 @@ impl Upstreams {
         });
         Exchange {
             said,
+            reader: None,
             is_whole: false,
             body: None,
             drains,

@@ -111,19 +111,19 @@ pub(super) async fn explain(State(shared): State<Arc<Shared>>, Path(id): Path<St
     };
     let again = injection.draw_again();
     Ok(Json(json!({
-        "id": injection.id,
-        "route": injection.name.route,
-        "rule": injection.name.rule,
+        "id": injection.id(),
+        "route": injection.live.name.route,
+        "rule": injection.live.name.rule,
         "kind": injection.kind,
-        "request": injection.key,
+        "request": injection.request,
         "seed": injection.seed,
-        "drawn_as": injection.drawn_as,
-        "key": injection.key_hash.to_string(),
+        "drawn_as": injection.drawn_as(),
+        "key": injection.key.to_string(),
         "attempt": injection.attempt,
-        "drawn": injection.drawn,
-        "probability": injection.probability,
+        "drawn": injection.draw.unit().to_string(),
+        "probability": injection.probability(),
         "again": { "id": again.id(), "drawn": again.unit().to_string() },
-        "is_same": again.id() == injection.id,
+        "is_same": again == injection.draw,
     })))
 }
 

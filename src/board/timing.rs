@@ -3,6 +3,9 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+/// Achieved minus intended, in µs.
+pub type TimeError = i64;
+
 /// A histogram of time errors.
 #[derive(Debug, Default)]
 pub struct Timing {

@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::cassette::encoded::{
     Again, Encoded, Flaw, WireChunk, hash_of, inline, noted, pack, view_of,
 };
-use crate::cassette::recording::{Item, ItemBody};
+use crate::cassette::item::{Item, ItemBody};
 use crate::cassette::wire::{Tag, Unpacked};
 use crate::encoding::{Decoder, Recipe, Sample, search};
 use crate::message::{Ending, ResponseHead};

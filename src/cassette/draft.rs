@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use crate::cassette::event::{End, Event, Piece, Stored};
 use crate::cassette::format::fit_length;
-use crate::cassette::recording::{
-    Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording, SideFile,
-};
+use crate::cassette::item::{Direction, Item, ItemBody, ItemKind};
+use crate::cassette::recording::{Matching, Play, RecordedBody, Recording};
+use crate::cassette::side::SideFile;
 use crate::key::Key;
 use crate::message::{Headers, RequestHead, ResponseHead};
 

@@ -1,13 +1,12 @@
 //! How a recorded body goes over the wire that is shown decoded, and what is played of it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracing::warn;
 
-use crate::cassette::format::{has_body, micros};
-use crate::cassette::recording::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
+use crate::cassette::format::micros;
+use crate::cassette::item::{Direction, Item, ItemBody, ItemKind};
+use crate::cassette::side::SideFile;
 use crate::encoding::{Encoder, EncodingError, Flush, Packed, Recipe};
 use crate::message::{Ending, ResponseHead};
 
@@ -91,83 +90,6 @@ impl Again {
 }
 
 impl Playback {
-    /// What is played of this recording. `None` where that is what stands in it.
-    pub(crate) fn of(recording: &Recording) -> Option<Arc<Self>> {
-        let encoded = recording.decoded_from()?;
-        let playback = Self::encoded(recording, encoded).unwrap_or_else(|error| {
-            warn!(
-                recording = recording.name,
-                "it is served without its content-encoding: {error}"
-            );
-            Self::identity(recording)
-        });
-        Some(Arc::new(playback))
-    }
-
-    fn encoded(recording: &Recording, encoded: &Encoded) -> Result<Self, EncodingError> {
-        let name = recording.head.headers.get_str("content-encoding");
-        let name = name.unwrap_or_default();
-        if Encoder::by_name(name, Flush::None)?.is_identity() {
-            return Ok(Self::identity(recording));
-        }
-        let is_same = name == encoded.name;
-        let is_edited = encoded.of.is_some() && encoded.of != view_of(&recording.items);
-        if is_same
-            && !is_edited
-            && let Some(wire) = &encoded.wire
-        {
-            return Ok(Self {
-                head: recording.head.clone(),
-                items: wire_items(&encoded.chunks),
-                side: Some(wire.clone()),
-                encoder: None,
-            });
-        }
-        let again = encoded.again_as(name);
-        if recording.side.is_some() {
-            let mut head = recording.head.clone();
-            head.headers.remove("content-length");
-            let size = usize::try_from(recording.body_bytes()).unwrap_or(usize::MAX);
-            // Now is the time to find out whether it can be done.
-            again.encoder(size, recording.items.len())?;
-            return Ok(Self {
-                head,
-                items: recording.items.clone(),
-                side: recording.side.clone(),
-                encoder: Some(again),
-            });
-        }
-        let packed = pack(&recording.items, &again, recording.ending)?;
-        if is_same && !is_edited && encoded.gives.is_some() {
-            let gives = Some(hash_of(&packed.concat()));
-            if gives != encoded.gives {
-                warn!(
-                    recording = recording.name,
-                    "encoding it again gives other bytes than those that were recorded, as another version of the encoder does"
-                );
-            }
-        }
-        let items = encoded.lay_out(&recording.items, &packed, !is_edited);
-        Ok(Self {
-            head: fitting(recording, packed.len() as u64),
-            items,
-            side: None,
-            encoder: None,
-        })
-    }
-
-    /// The items as they are.
-    fn identity(recording: &Recording) -> Self {
-        let mut head = fitting(recording, recording.body_bytes());
-        head.headers.remove("content-encoding");
-        Self {
-            head,
-            items: recording.items.clone(),
-            side: recording.side.clone(),
-            encoder: None,
-        }
-    }
-
     /// How many bytes it holds in memory.
     pub(crate) fn held(&self) -> usize {
         let inline = |item: &Item| match &item.body {
@@ -180,7 +102,7 @@ impl Playback {
 
 impl Encoded {
     /// How the items are encoded under this name, which a person may have changed.
-    fn again_as(&self, name: &str) -> Again {
+    pub(crate) fn again_as(&self, name: &str) -> Again {
         match &self.again {
             Some(recipe) if recipe.makes(name) => Again::Recipe(recipe.clone()),
             Some(_) | None => Again::Name(name.to_owned()),
@@ -189,7 +111,7 @@ impl Encoded {
 
     /// The encoded body in chunks: those that are noted, if the items are those that they are about, or those that follow
     /// from the items.
-    fn lay_out(&self, items: &[Item], packed: &Packed, are_same: bool) -> Vec<Item> {
+    pub(crate) fn lay_out(&self, items: &[Item], packed: &Packed, are_same: bool) -> Vec<Item> {
         let noted: u64 = self.chunks.iter().map(|chunk| chunk.len).sum();
         let is_flushed = !packed.pieces.is_empty();
         if !self.chunks.is_empty() && ((are_same && noted == packed.len() as u64) || !is_flushed) {
@@ -272,21 +194,6 @@ pub(crate) fn inline(items: &[Item]) -> Vec<Bytes> {
     items.iter().filter_map(bytes).collect()
 }
 
-/// Encoded chunks as items, in a side file.
-fn wire_items(chunks: &[WireChunk]) -> Vec<Item> {
-    let mut offset = 0;
-    let mut items = Vec::with_capacity(chunks.len());
-    for chunk in chunks {
-        let len = usize::try_from(chunk.len).unwrap_or(usize::MAX);
-        items.push(Item {
-            body: ItemBody::Side { offset, len },
-            ..piece_of(chunk.at, chunk.held, Bytes::new())
-        });
-        offset = offset.saturating_add(chunk.len);
-    }
-    items
-}
-
 /// Cuts a body that may have another length than it had: the last chunk takes what is left, and chunks without bytes fall
 /// away.
 pub(crate) fn spread(bytes: &Bytes, chunks: &[WireChunk]) -> Vec<Item> {
@@ -311,16 +218,7 @@ pub(crate) fn spread(bytes: &Bytes, chunks: &[WireChunk]) -> Vec<Item> {
     items
 }
 
-/// The head with the length that its body has, where it claims one and all of it came.
-fn fitting(recording: &Recording, length: u64) -> ResponseHead {
-    let mut head = recording.head.clone();
-    if has_body(recording) && head.headers.contains("content-length") {
-        head.headers.set("content-length", length.to_string());
-    }
-    head
-}
-
-fn piece_of(at: Duration, held: bool, bytes: Bytes) -> Item {
+pub(crate) fn piece_of(at: Duration, held: bool, bytes: Bytes) -> Item {
     Item {
         at,
         direction: Direction::Down,
@@ -357,15 +255,6 @@ fn hex(hash: &blake3::Hash) -> String {
     let mut text = hash.to_hex().to_string();
     text.truncate(32);
     text
-}
-
-impl Recording {
-    /// The encoding that its items were taken out of. `None` where they are as they came.
-    pub fn decoded_from(&self) -> Option<&Encoded> {
-        self.encoded
-            .as_ref()
-            .filter(|encoded| !matches!(encoded.flaw, Some(Flaw::Undecoded(_))))
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io::ReadWriteFlags;
 
 use crate::cassette::format::{BrokenFile, FILE_LIMIT};
-use crate::cassette::recording::BODIES;
+use crate::cassette::side::BODIES;
 
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]

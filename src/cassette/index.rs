@@ -7,29 +7,9 @@ use std::sync::Arc;
 use crate::cassette::entry::{Entry, Indexed, numbered};
 use crate::cassette::files::Stamp;
 use crate::cassette::format::BrokenFile;
+use crate::cassette::id::RecordingId;
 use crate::cassette::near::{Near, Sketch};
 use crate::key::Key;
-
-/// A recording in the index. Stays the same while its file is there, and is never used for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RecordingId(usize);
-
-impl RecordingId {
-    pub(crate) const FIRST: Self = Self(0);
-    pub(crate) const LAST: Self = Self(usize::MAX);
-
-    /// For tests.
-    #[cfg(test)]
-    pub(crate) fn new(number: usize) -> Self {
-        Self(number)
-    }
-
-    /// For tests.
-    #[cfg(test)]
-    pub(crate) fn number(self) -> usize {
-        self.0
-    }
-}
 
 /// All recordings of a cassette.
 #[derive(Debug, Default)]
@@ -111,7 +91,7 @@ impl Index {
             (id, self.unlink(id))
         } else {
             self.next += 1;
-            (RecordingId(self.next), Vec::new())
+            (RecordingId::new(self.next), Vec::new())
         };
         self.words.share(&mut indexed);
         self.by_name.insert(Arc::clone(&indexed.name), id);

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
 use crate::cassette::format::BrokenFile;
-use crate::cassette::index::RecordingId;
-use crate::cassette::recording::{ItemBody, ItemKind, RecordedBody, Recording};
+use crate::cassette::id::RecordingId;
+use crate::cassette::item::{ItemBody, ItemKind};
+use crate::cassette::recording::{RecordedBody, Recording};
 use crate::lru::Lru;
 use crate::message::Headers;
 
@@ -196,6 +197,6 @@ pub(crate) const BYTES: usize = 64 * 1024 * 1024;
 /// A recording without anything in it: itself, its short texts, and its place in the memory.
 const RECORDING: usize = size_of::<Recording>() + 512;
 /// An item beside its bytes.
-const ITEM: usize = size_of::<crate::cassette::recording::Item>() + 32;
+const ITEM: usize = size_of::<crate::cassette::item::Item>() + 32;
 /// A header line beside its bytes: two texts, each with its allocation.
 const HEADER: usize = 56 + 32;

@@ -6,12 +6,20 @@
 //! Reading goes through an index without bodies, and a bounded memory of what was used last. It knows nothing of
 //! routes or modes: the rules by which a request is keyed are handed in.
 
+mod item;
+mod side;
+
 mod encoded;
+
 mod recording;
 
 mod files;
 mod format;
 mod names;
+mod playback;
+
+mod error;
+mod id;
 
 mod entry;
 mod index;
@@ -44,14 +52,15 @@ mod store;
 
 pub use encoded::{Again, Encoded, Flaw, Playback, WireChunk};
 pub use entry::{Entry, Keying};
+pub use error::CassetteError;
 pub use format::BrokenFile;
-pub use index::RecordingId;
+pub use id::RecordingId;
+pub use item::{Direction, Item, ItemBody, ItemKind};
 pub use memory::MemoryStats;
 pub use queue::{Begin, Claim};
-pub use recording::{
-    Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording, SideFile,
-};
-pub use store::{Access, Cassette, CassetteError};
+pub use recording::{Matching, Play, RecordedBody, Recording};
+pub use side::SideFile;
+pub use store::{Access, Cassette};
 pub use ticket::Ticket;
 
 #[cfg(test)]

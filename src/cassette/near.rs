@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
-use crate::cassette::index::RecordingId;
+use crate::cassette::id::RecordingId;
 use crate::key::{Canonical, CanonicalBody};
 
 /// Replayable recordings by what their requests are like.

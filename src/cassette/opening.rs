@@ -13,14 +13,14 @@ use std::time::SystemTime;
 use rustix::fs::OFlags;
 use tracing::{error, info};
 
+use crate::cassette::error::CassetteError;
 use crate::cassette::files::{self, WriteError};
 use crate::cassette::journal::Journal;
 use crate::cassette::policy::Run;
 use crate::cassette::queue::Queue;
-use crate::cassette::recording::BODIES;
 use crate::cassette::recover;
 use crate::cassette::shelf::Shelf;
-use crate::cassette::store::CassetteError;
+use crate::cassette::side::BODIES;
 use crate::cassette::writer::{Done, Writer};
 
 /// What reading and writing share, with a writer behind it.

@@ -1,17 +1,15 @@
 //! One recorded exchange in memory: what was recorded, what it matches, and how it is played.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde_json::{Map, Value};
 
-use crate::cassette::encoded::{Encoded, Playback};
+use crate::cassette::encoded::{Encoded, Flaw, Playback};
+use crate::cassette::item::{Item, ItemBody};
+use crate::cassette::side::SideFile;
 use crate::message::{Ending, Headers, RequestHead, ResponseHead};
 
 /// One exchange in a cassette. Holds only what was redacted.
@@ -59,60 +57,6 @@ pub struct Recording {
     pub notes: Map<String, Value>,
 }
 
-/// What passed after the head.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    /// From the moment the head had come to the moment that it was read.
-    pub at: Duration,
-    /// Which way it went.
-    pub direction: Direction,
-    /// What it is.
-    pub kind: ItemKind,
-    /// Its bytes. Empty for trailers only, or for an empty frame.
-    pub body: ItemBody,
-    /// Whether the reader had stopped for a slow client, so that `at` may be late.
-    pub held: bool,
-}
-
-/// Which way an item went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Direction {
-    /// From the client to the upstream.
-    Up,
-    /// From the upstream to the client.
-    #[default]
-    Down,
-}
-
-/// What an item is.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum ItemKind {
-    /// A piece of a body.
-    #[default]
-    Bytes,
-    /// A message with bounds of its own, such as a frame of a WebSocket or a message of gRPC.
-    Frame {
-        /// What sort of frame, such as `text`, `binary`, `ping` or `message`.
-        sort: String,
-    },
-    /// Header lines after a body.
-    Trailers(Headers),
-}
-
-/// Where the bytes of an item are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ItemBody {
-    /// Here.
-    Inline(Bytes),
-    /// In the side file. `offset + len <= side.len`
-    Side {
-        /// From the beginning of the file.
-        offset: u64,
-        /// How many.
-        len: usize,
-    },
-}
-
 /// A whole body as it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordedBody {
@@ -154,17 +98,6 @@ pub struct Play {
     pub notes: Map<String, Value>,
 }
 
-/// A file beside a recording that holds the bytes of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SideFile {
-    /// The folder of the cassette.
-    pub folder: PathBuf,
-    /// Within `bodies/`; a plain name.
-    pub name: String,
-    /// As the recording claims and as it was found on reading it.
-    pub len: u64,
-}
-
 impl Recording {
     /// Whether replay may use it.
     pub fn is_replayable(&self) -> bool {
@@ -193,6 +126,13 @@ impl Recording {
                 .clone(),
         };
         (head, matching.body.as_ref().unwrap_or(&self.request_body))
+    }
+
+    /// The encoding that its items were taken out of. `None` where they are as they came.
+    pub fn decoded_from(&self) -> Option<&Encoded> {
+        self.encoded
+            .as_ref()
+            .filter(|encoded| !matches!(encoded.flaw, Some(Flaw::Undecoded(_))))
     }
 
     /// How many bytes the answer's body has.
@@ -236,21 +176,6 @@ impl Matching {
     }
 }
 
-impl ItemBody {
-    /// How many bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Inline(bytes) => bytes.len(),
-            Self::Side { len, .. } => *len,
-        }
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 impl RecordedBody {
     /// No byte.
     pub fn empty() -> Self {
@@ -269,70 +194,3 @@ impl RecordedBody {
         }
     }
 }
-
-impl SideFile {
-    /// Where it is.
-    pub fn path(&self) -> PathBuf {
-        self.folder.join(BODIES).join(&self.name)
-    }
-
-    /// Opens it for reading; the caller may keep it open while it plays.
-    ///
-    /// # Errors
-    ///
-    /// Where it or its folder is a symbolic link, where it is no plain file, or has another length than was claimed.
-    pub fn open(&self) -> io::Result<File> {
-        let file = open_side(&self.folder, &self.name)?;
-        let len = file.metadata()?.len();
-        if len == self.len {
-            Ok(file)
-        } else {
-            Err(io::Error::other(format!(
-                "has {len} bytes, {} were expected",
-                self.len
-            )))
-        }
-    }
-
-    /// Bytes of the opened file.
-    ///
-    /// # Errors
-    ///
-    /// Where they reach beyond its claimed length, or it became shorter.
-    pub fn read_at(&self, file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
-        if offset
-            .checked_add(len as u64)
-            .is_none_or(|end| end > self.len)
-        {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes.into())
-    }
-}
-
-/// Opens `bodies/NAME` for reading, following no symbolic link below the cassette's folder.
-pub(crate) fn open_side(folder: &Path, name: &str) -> io::Result<File> {
-    let bodies = openat(
-        CWD,
-        folder.join(BODIES),
-        OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    // Without NONBLOCK a named pipe would keep us waiting.
-    let file = File::from(openat(
-        bodies,
-        name,
-        OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?);
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::other("is not a plain file"))
-    }
-}
-
-/// The folder for side files within a cassette.
-pub(crate) const BODIES: &str = "bodies";

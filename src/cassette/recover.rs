@@ -14,7 +14,8 @@ use crate::cassette::files::{self, TEMPORARY};
 use crate::cassette::format::{parse, render};
 use crate::cassette::journal::{self, JOURNAL};
 use crate::cassette::names::{DIGITS, file_name, place_of, stem};
-use crate::cassette::recording::{BODIES, Recording};
+use crate::cassette::recording::Recording;
+use crate::cassette::side::BODIES;
 use crate::message::Ending;
 
 /// A recording that has no file yet.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::cassette::files::{self, WriteError};
-use crate::cassette::recording::BODIES;
+use crate::cassette::side::BODIES;
 
 /// Redacted bytes, in the order in which they came.
 #[derive(Debug)]

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -11,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 use crate::cassette::entry::{Entry, Keying, canonical};
+use crate::cassette::error::CassetteError;
 use crate::cassette::format::BrokenFile;
-use crate::cassette::index::RecordingId;
+use crate::cassette::id::RecordingId;
 use crate::cassette::memory::{Loaded, MemoryStats};
 use crate::cassette::near::Sketch;
 use crate::cassette::opening;
@@ -32,33 +32,6 @@ pub enum Access {
     Read,
     /// Reads and writes. One process at a time.
     Write,
-}
-
-/// Why a cassette can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CassetteError {
-    /// Another process writes to it.
-    #[error("cassette `{}` is in use: another process records into it", .0.display())]
-    Locked(PathBuf),
-    /// Its folder or a file in it can't be read or written.
-    #[error("cassette: cannot {doing} `{}`", path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A symbolic link stands where a file or folder of the cassette should.
-    #[error("cassette: `{}` is a symbolic link, which is refused", .0.display())]
-    Symlink(PathBuf),
-    /// A recording can't be read.
-    #[error("{0}")]
-    Broken(BrokenFile),
-    /// The recording was replaced or removed since it was looked up.
-    #[error("the recording is gone")]
-    Gone,
 }
 
 /// A set of recordings, open. Cheap to clone; all clones are the same one.

@@ -16,9 +16,9 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use crate::cassette::files;
-use crate::cassette::recording::BODIES;
 use crate::cassette::refresh;
 use crate::cassette::shelf::Shelf;
+use crate::cassette::side::BODIES;
 
 /// A folder that is watched, until this is dropped.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use crate::cassette::intake::{Finished, Intake};
 use crate::cassette::journal::{JOURNAL, Journal};
 use crate::cassette::policy::Run;
 use crate::cassette::queue::{Batch, Message, Queue};
-use crate::cassette::recording::BODIES;
 use crate::cassette::shelf::Shelf;
+use crate::cassette::side::BODIES;
 use crate::cassette::spool::Spool;
 use crate::message::Ending;
 

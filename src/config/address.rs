@@ -5,11 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use crate::origin::{Origin, OriginError};
+use crate::units::as_text;
 
 /// A host and a port: `127.0.0.1:8080`, `localhost:0`, `[::1]:8080`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -147,34 +144,6 @@ impl fmt::Display for Upstream {
             Self::Url(url) => url.fmt(f),
         }
     }
-}
-
-macro_rules! as_text {
-    ($type:ty, $name:literal, $what:literal) => {
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(D::Error::custom)
-            }
-        }
-
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
-                $name.into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "description": $what })
-            }
-        }
-    };
 }
 
 as_text!(

@@ -2,25 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::recipe::names;
 use zstd::stream::raw::{DParameter, Operation as _};
 
-/// Why a body could not be decoded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EncodingError {
-    /// The sender used an encoding that is not known here.
-    #[error("unknown content encoding `{0}`, expected gzip, deflate, br, zstd or identity")]
-    Unsupported(String),
-    /// The body is not what its encoding claims, or it ends early.
-    #[error("the body is not valid {0}")]
-    Broken(String),
-    /// The decoded body is larger than this many bytes.
-    #[error("the decoded body is larger than {0} bytes")]
-    TooLarge(usize),
-    /// The encoder failed; with what it said.
-    #[error("the encoder failed: {0}")]
-    Impossible(String),
-}
+use super::error::EncodingError;
+use super::names::few_names;
 
 /// Decodes a whole body by the value of its `content-encoding`, up to `limit` decoded bytes.
 ///
@@ -51,11 +36,7 @@ impl Decoder {
     ///
     /// `Unsupported` for an unknown encoding, and for a list of more than four.
     pub fn new(content_encoding: &str, limit: usize) -> Result<Self, EncodingError> {
-        let names = names(content_encoding);
-        if names.len() > MAX_STAGES {
-            return Err(EncodingError::Unsupported(content_encoding.to_owned()));
-        }
-        let stages = names
+        let stages = few_names(content_encoding)?
             .iter()
             // The encodings are listed in the order in which they were applied.
             .rev()
@@ -326,9 +307,6 @@ impl Write for Sink {
         Ok(())
     }
 }
-
-/// More encodings on top of each other than anybody sends; each one multiplies what a bomb may cost.
-pub(super) const MAX_STAGES: usize = 4;
 
 /// How much is decoded at a time; a block of zstd is at most 128 KiB.
 const ZSTD_STEP: usize = 32 * 1024;

@@ -1,17 +1,20 @@
 //! Encodes bodies: again as they were encoded, or by the name of an encoding.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::ops::ControlFlow;
 
 use brotli::CompressorWriter;
 use brotli::enc::BrotliEncoderParams;
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
-use zstd::stream::raw::{CParameter, InBuffer, Operation as _, OutBuffer};
 
-use super::decode::EncodingError;
-use super::recipe::{Flush, Frame, Maker, Method, Recipe, methods};
-use super::zlib::Zlib;
+use super::error::EncodingError;
+use super::recipe::{Flush, Method, Recipe, methods};
+
+use self::zstd::Zstd;
+use deflate::Deflate;
+
+mod deflate;
+mod zstd;
 
 /// Encodes a body that comes in pieces.
 pub struct Encoder {
@@ -225,7 +228,7 @@ struct Stage {
 enum Kind {
     Deflate(Box<Deflate>),
     Brotli(Box<CompressorWriter<Vec<u8>>>),
-    Zstd(zstd::stream::raw::Encoder<'static>),
+    Zstd(Zstd),
 }
 
 impl Stage {
@@ -250,7 +253,7 @@ impl Stage {
                 has_size,
                 has_checksum,
             } => Kind::Zstd(
-                zstd_encoder(*level, has_size.then_some(size as u64), *has_checksum)
+                Zstd::new(*level, has_size.then_some(size as u64), *has_checksum)
                     .map_err(impossible)?,
             ),
         };
@@ -268,7 +271,7 @@ impl Stage {
                 out.append(writer.get_mut());
                 Ok(())
             }
-            Kind::Zstd(encoder) => zstd_run(encoder, bytes, flush, out).map_err(impossible),
+            Kind::Zstd(zstd) => zstd.run(bytes, flush, out).map_err(impossible),
         }
     }
 
@@ -279,195 +282,7 @@ impl Stage {
                 out.extend(writer.into_inner());
                 Ok(())
             }
-            Kind::Zstd(mut encoder) => {
-                zstd_drain(out, |room| encoder.finish(room, true)).map_err(impossible)
-            }
-        }
-    }
-}
-
-/// Deflate with its frame.
-struct Deflate {
-    frame: Frame,
-    has_begun: bool,
-    encoder: Raw,
-    crc: Crc,
-    adler: Adler,
-}
-
-/// A deflate stream without a frame.
-enum Raw {
-    Zlib(Box<Zlib>),
-    ZlibNg(Compress),
-}
-
-impl Deflate {
-    fn new(frame: &Frame, maker: Maker, level: u8) -> Self {
-        Self {
-            frame: frame.clone(),
-            has_begun: false,
-            encoder: match maker {
-                Maker::Zlib { window, memory } => {
-                    Raw::Zlib(Box::new(Zlib::new(level, window, memory)))
-                }
-                Maker::ZlibNg => {
-                    Raw::ZlibNg(Compress::new(Compression::new(u32::from(level)), false))
-                }
-            },
-            crc: Crc::new(),
-            adler: Adler::default(),
-        }
-    }
-
-    fn run(&mut self, bytes: &[u8], flush: Flush, out: &mut Vec<u8>) -> Result<(), EncodingError> {
-        self.begin(out);
-        match self.frame {
-            Frame::Gzip(_) => self.crc.update(bytes),
-            Frame::Zlib(_) => self.adler.update(bytes),
-            Frame::Raw => {}
-        }
-        match &mut self.encoder {
-            Raw::Zlib(zlib) => {
-                zlib.run(bytes, flush, out);
-                Ok(())
-            }
-            Raw::ZlibNg(encoder) => {
-                let flush = match flush {
-                    Flush::None => FlushCompress::None,
-                    Flush::Sync => FlushCompress::Sync,
-                    Flush::Full => FlushCompress::Full,
-                };
-                zlib_ng(encoder, bytes, flush, out)
-            }
-        }
-    }
-
-    fn finish(mut self, out: &mut Vec<u8>) -> Result<(), EncodingError> {
-        self.begin(out);
-        match &mut self.encoder {
-            Raw::Zlib(zlib) => zlib.finish(out),
-            Raw::ZlibNg(encoder) => zlib_ng(encoder, b"", FlushCompress::Finish, out)?,
-        }
-        match self.frame {
-            Frame::Gzip(_) => {
-                out.extend(self.crc.sum().to_le_bytes());
-                out.extend(self.crc.amount().to_le_bytes());
-            }
-            Frame::Zlib(_) => out.extend(self.adler.sum().to_be_bytes()),
-            Frame::Raw => {}
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, out: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.has_begun, true) {
-            match &self.frame {
-                Frame::Gzip(header) => out.extend_from_slice(header),
-                Frame::Zlib(header) => out.extend_from_slice(header),
-                Frame::Raw => {}
-            }
-        }
-    }
-}
-
-fn zlib_ng(
-    encoder: &mut Compress,
-    bytes: &[u8],
-    flush: FlushCompress,
-    out: &mut Vec<u8>,
-) -> Result<(), EncodingError> {
-    let mut rest = bytes;
-    if rest.is_empty() && flush == FlushCompress::None {
-        return Ok(());
-    }
-    loop {
-        out.reserve(ROOM);
-        let (room, before) = (out.capacity() - out.len(), encoder.total_in());
-        let written = out.len();
-        let status = encoder.compress_vec(rest, out, flush).map_err(impossible)?;
-        let read = usize::try_from(encoder.total_in() - before).unwrap_or(rest.len());
-        rest = rest.get(read..).unwrap_or_default();
-        let is_full = out.len() - written == room;
-        // Room that is left over says that nothing more waits inside.
-        if status == Status::StreamEnd || (rest.is_empty() && !is_full) {
-            return Ok(());
-        }
-    }
-}
-
-/// RFC 1950's checksum.
-#[derive(Clone, Copy)]
-struct Adler {
-    low: u32,
-    high: u32,
-}
-
-impl Default for Adler {
-    fn default() -> Self {
-        Self { low: 1, high: 0 }
-    }
-}
-
-impl Adler {
-    fn update(&mut self, bytes: &[u8]) {
-        for block in bytes.chunks(ADLER_BLOCK) {
-            for byte in block {
-                self.low += u32::from(*byte);
-                self.high += self.low;
-            }
-            self.low %= ADLER_MODULUS;
-            self.high %= ADLER_MODULUS;
-        }
-    }
-
-    fn sum(self) -> u32 {
-        self.high << 16 | self.low
-    }
-}
-
-fn zstd_encoder(
-    level: u8,
-    size: Option<u64>,
-    has_checksum: bool,
-) -> io::Result<zstd::stream::raw::Encoder<'static>> {
-    let mut encoder = zstd::stream::raw::Encoder::new(i32::from(level))?;
-    encoder.set_parameter(CParameter::ContentSizeFlag(size.is_some()))?;
-    encoder.set_parameter(CParameter::ChecksumFlag(has_checksum))?;
-    encoder.set_pledged_src_size(size)?;
-    Ok(encoder)
-}
-
-fn zstd_run(
-    encoder: &mut zstd::stream::raw::Encoder<'static>,
-    bytes: &[u8],
-    flush: Flush,
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
-    let mut input = InBuffer::around(bytes);
-    let mut room = vec![0; ROOM];
-    while input.pos() < bytes.len() {
-        let mut output = OutBuffer::around(room.as_mut_slice());
-        encoder.run(&mut input, &mut output)?;
-        out.extend_from_slice(output.as_slice());
-    }
-    if flush == Flush::None {
-        return Ok(());
-    }
-    zstd_drain(out, |room| encoder.flush(room))
-}
-
-/// Until nothing is left inside.
-fn zstd_drain(
-    out: &mut Vec<u8>,
-    mut step: impl FnMut(&mut OutBuffer<'_, [u8]>) -> io::Result<usize>,
-) -> io::Result<()> {
-    let mut room = vec![0; ROOM];
-    loop {
-        let mut output = OutBuffer::around(room.as_mut_slice());
-        let left = step(&mut output)?;
-        out.extend_from_slice(output.as_slice());
-        if left == 0 {
-            return Ok(());
+            Kind::Zstd(zstd) => zstd.finish(out).map_err(impossible),
         }
     }
 }
@@ -481,12 +296,6 @@ const ROOM: usize = 32 * 1024;
 
 /// How much is encoded at a time, and looked at.
 const STEP: usize = 16 * 1024;
-
-/// So many bytes can be added before a sum of 32 bits overflows (zlib's `NMAX`).
-const ADLER_BLOCK: usize = 5552;
-
-/// The largest prime below 2^16.
-const ADLER_MODULUS: u32 = 65_521;
 
 #[cfg(test)]
 pub(in crate::encoding) mod tests;

@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 
-use super::decode::{EncodingError, MAX_STAGES};
+use super::error::EncodingError;
+use super::names::{few_names, names};
 
 /// How a body was encoded, by one method.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,22 +157,9 @@ impl Recipe {
 
 /// Middling methods for the value of a `content-encoding`, in the order in which they are applied.
 pub(super) fn methods(content_encoding: &str) -> Result<Vec<Method>, EncodingError> {
-    let names = names(content_encoding);
-    if names.len() > MAX_STAGES {
-        return Err(EncodingError::Unsupported(content_encoding.to_owned()));
-    }
-    names
+    few_names(content_encoding)?
         .into_iter()
         .map(|name| Method::of(&name).ok_or(EncodingError::Unsupported(name)))
-        .collect()
-}
-
-/// The encodings in the value of a `content-encoding`, in lower case, in the order in which they were applied.
-pub(super) fn names(content_encoding: &str) -> Vec<String> {
-    content_encoding
-        .split(',')
-        .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| !name.is_empty() && name != "identity")
         .collect()
 }
 

@@ -1,7 +1,8 @@
 //! Finds out how a body was encoded, by trying: bounded in work, and told by the bytes where they tell.
 
 use super::encode::gives;
-use super::recipe::{Flush, Frame, Maker, Method, Recipe, gzip_header, names};
+use super::names::names;
+use super::recipe::{Flush, Frame, Maker, Method, Recipe, gzip_header};
 
 /// A body before and after it was encoded.
 #[derive(Clone, Copy, Debug)]

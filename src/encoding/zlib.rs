@@ -3,6 +3,32 @@
 //! The library that encodes for us is zlib-ng, which is faster and makes other bytes. So this follows the algorithm of zlib
 //! 1.2 and 1.3 (`deflate.c`, levels 1 to 9, default strategy) step by step, with its names where they say something. It's not
 //! made to be fast. The window is zlib's too, down to when it slides, because matches depend on it.
+//!
+//! This file and those below it are an altered version of parts of zlib (<https://zlib.net>, `deflate.c` and `trees.c`), put
+//! into Rust and shortened to what is needed here. They are not zlib, and its authors have no part in their mistakes.
+
+// As zlib asks for, its notice:
+//
+// Copyright (C) 1995-2022 Jean-loup Gailly and Mark Adler
+//
+// This software is provided 'as-is', without any express or implied
+// warranty.  In no event will the authors be held liable for any damages
+// arising from the use of this software.
+//
+// Permission is granted to anyone to use this software for any purpose,
+// including commercial applications, and to alter it and redistribute it
+// freely, subject to the following restrictions:
+//
+// 1. The origin of this software must not be misrepresented; you must not
+//    claim that you wrote the original software. If you use this software
+//    in a product, an acknowledgment in the product documentation would be
+//    appreciated but is not required.
+// 2. Altered source versions must be plainly marked as such, and must not be
+//    misrepresented as being the original software.
+// 3. This notice may not be removed or altered from any source distribution.
+//
+// Jean-loup Gailly        Mark Adler
+// jloup@gzip.org          madler@alumni.caltech.edu
 
 #![allow(
     clippy::indexing_slicing,

@@ -8,7 +8,7 @@ pub mod kind;
 pub mod problem;
 pub mod when;
 
-mod ability;
+mod nature;
 
 mod notation;
 pub mod settings;
@@ -24,7 +24,5 @@ pub mod listen;
 pub mod bucket;
 pub mod edit;
 pub mod provider;
-
-mod need;
 
 pub mod script;

@@ -136,10 +136,10 @@ pub fn pick(
     }
 }
 
-/// The name under which a rule is drawn: `rule ROUTE/NAME`, or `group ROUTE/GROUP`.
-pub fn drawn_as(rule: &Rule) -> String {
-    match &rule.chance {
-        Chance::Alone(_) => format!("rule {}", rule.id),
+/// The name under which a rule with this id is drawn: `rule ROUTE/NAME`, or `group ROUTE/GROUP`.
+pub fn drawn_as(id: &str, chance: &Chance) -> String {
+    match chance {
+        Chance::Alone(_) => format!("rule {id}"),
         Chance::Slice { group, .. } => format!("group {group}"),
     }
 }
@@ -147,7 +147,7 @@ pub fn drawn_as(rule: &Rule) -> String {
 /// The draw of a rule, and whether it hits. Rules of a group compute the same draw, and their slices don't overlap; a
 /// slice shrinks with its ramp, and those of rules that are not concerned stay empty, so nobody's share changes.
 fn decide(seed: u64, rule: &Rule, ramp: f64, key: &DrawKey, attempt: u64) -> (Draw, bool) {
-    let draw = draw(seed, &drawn_as(rule), key, attempt);
+    let draw = draw(seed, &drawn_as(&rule.id, &rule.chance), key, attempt);
     match &rule.chance {
         Chance::Alone(probability) => (draw, draw.unit() < probability * ramp),
         Chance::Slice { from, to, .. } => {

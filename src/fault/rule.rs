@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::settings::{FaultSettings, Scope};
 use super::when::When;
 
+mod bounds;
 mod conflict;
 mod header;
 mod kinds;
@@ -83,11 +84,11 @@ impl Rule {
             let when = When::compile(&rule.when, &names[index])
                 .map_err(|problems| found.extend(problems))
                 .ok();
-            if let Some((key, kind)) = &kinds[index] {
-                range::check_kind(kind, key, rule, &mut found);
+            if let Some(kind) = &kinds[index] {
+                range::check_kind(kind, rule, &mut found);
             }
             problems.extend(found.into_iter().map(|problem| problem.of(index)));
-            let (Some((_, kind)), Some(when)) = (&kinds[index], when) else {
+            let (Some(kind), Some(when)) = (&kinds[index], when) else {
                 continue;
             };
             let chance = match (&rule.group, slices[index]) {
@@ -125,7 +126,7 @@ impl Rule {
 /// The names of all rules: their own, or their kinds'.
 fn names(
     settings: &[FaultSettings],
-    kinds: &[Option<(&'static str, Kind)>],
+    kinds: &[Option<Kind>],
     problems: &mut Vec<Problem>,
 ) -> Vec<String> {
     let mut own: HashMap<&str, usize> = HashMap::new();
@@ -146,7 +147,7 @@ fn names(
         if let Some(name) = &rule.name {
             return name.clone();
         }
-        let kind = kind.as_ref().map_or("rule", |(key, _)| *key);
+        let kind = kind.as_ref().map_or("rule", Kind::word);
         let candidates = (2..=u32::MAX).map(|number| format!("{kind}-{number}"));
         let free = std::iter::once(kind.to_owned())
             .chain(candidates)

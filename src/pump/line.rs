@@ -71,6 +71,8 @@ pub(super) struct Line<'a> {
     room: Option<OwnedSemaphorePermit>,
     /// When the next piece of the request may be read.
     gate: Option<Instant>,
+    /// What the source said while it was only to be seen whether it had something to say.
+    ahead: Option<Step>,
 }
 
 /// What takes its time.
@@ -118,6 +120,39 @@ impl Doing {
     }
 }
 
+/// When a step of the answer is due, from the end of the request.
+fn due_of(step: &Step, request_end: Instant) -> Option<Duration> {
+    step.due
+        .map(|due| due.saturating_duration_since(request_end))
+}
+
+/// When a step came or is due, for faults.
+fn moment_of(step: &Step, request_end: Instant) -> Moment {
+    let due = due_of(step, request_end);
+    Moment {
+        at: due.unwrap_or_else(|| {
+            step.came
+                .unwrap_or_else(Instant::now)
+                .saturating_duration_since(request_end)
+        }),
+        is_live: due.is_none(),
+    }
+}
+
+/// A step as a cue; `room` becomes what a chunk takes of what may wait. Gives back what is no part of an answer.
+fn cue_of(step: Step, room: &mut Option<OwnedSemaphorePermit>) -> Result<Cue, Step> {
+    match step.what {
+        What::Head(head) => Ok(Cue::Head(head, None)),
+        What::Chunk(bytes, taken) => {
+            *room = taken;
+            Ok(Cue::Send(bytes))
+        }
+        What::Trailers(trailers) => Ok(Cue::Trailers(trailers)),
+        What::End(ending) => Ok(Cue::End(ending)),
+        What::Interim(_) | What::Failed(_) | What::Unreadable(_) => Err(step),
+    }
+}
+
 /// When there is something to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
@@ -148,6 +183,7 @@ impl<'a> Line<'a> {
             shaped: VecDeque::new(),
             room: None,
             gate: None,
+            ahead: None,
         }
     }
 
@@ -183,49 +219,94 @@ impl<'a> Line<'a> {
             .is_some_and(|faults| faults.script.is_over())
     }
 
+    /// Whether the source said something whose turn has not come.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.ahead.is_some()
+    }
+
+    /// Does what can be done without waiting, if there is something; `next` is what [`Self::next`] said.
+    pub(super) async fn hurry<C: Client>(
+        &mut self,
+        next: Option<Due>,
+        client: &mut C,
+        source: &mut Source,
+        marks: &Headers,
+        tally: &mut Tally,
+    ) -> Option<Went> {
+        match next.map(Due::moment) {
+            Some(Some(due)) if due > Instant::now() + EARLY => None,
+            Some(_) => Some(self.play(client, source, marks, tally).await),
+            None => {
+                let step = match self.ahead.take() {
+                    Some(step) => step,
+                    None if !self.is_over() && source.is_ready(self.request_end) => {
+                        source.next(self.request_end).await
+                    }
+                    None => return None,
+                };
+                Some(self.take(step, client, source, marks, tally).await)
+            }
+        }
+    }
+
+    /// Feeds the faults with what the source has ready, if they have nothing else: what leaves together is known only then.
+    async fn look_ahead(&mut self, source: &mut Source) {
+        let (now, request_end) = (self.now(), self.request_end);
+        let is_idle =
+            self.stages.faults.as_mut().is_some_and(|faults| {
+                !faults.script.is_over() && faults.script.next(now).is_none()
+            });
+        if !is_idle
+            || self.stages.shape.is_some()
+            || self.ahead.is_some()
+            || !source.is_ready(request_end)
+        {
+            return;
+        }
+        let step = source.next(request_end).await;
+        self.ahead = self.feed(step);
+    }
+
+    /// Feeds the faults with a step of the answer. Gives back any other.
+    fn feed(&mut self, step: Step) -> Option<Step> {
+        let Some(faults) = &mut self.stages.faults else {
+            return Some(step);
+        };
+        let moment = moment_of(&step, self.request_end);
+        match cue_of(step, &mut self.room) {
+            Ok(cue) => {
+                faults.script.feed(moment, cue);
+                None
+            }
+            Err(step) => Some(step),
+        }
+    }
+
     /// Takes what the source says.
     pub(super) async fn take<C: Client>(
         &mut self,
         step: Step,
         client: &mut C,
-        source: &Source,
+        source: &mut Source,
         marks: &Headers,
         tally: &mut Tally,
     ) -> Went {
-        let what = match step.what {
-            What::Interim(head) => return client.interim(&head).await.map(|()| None),
-            What::Failed(error) => return Ok(Some(Outcome::NoAnswer(error))),
-            What::Unreadable(reason) => {
+        let Some(step) = self.feed(step) else {
+            return Ok(None);
+        };
+        let due = due_of(&step, self.request_end);
+        let cue = match cue_of(step, &mut self.room).map_err(|step| step.what) {
+            Ok(cue) => cue,
+            Err(What::Failed(error)) => return Ok(Some(Outcome::NoAnswer(error))),
+            Err(What::Unreadable(reason)) => {
                 client.cut(Cut::Close).await;
                 return Ok(Some(Outcome::SourceFailed(reason)));
             }
-            what => what,
-        };
-        let due = step
-            .due
-            .map(|due| due.saturating_duration_since(self.request_end));
-        let moment = Moment {
-            at: due.unwrap_or_else(|| {
-                step.came
-                    .unwrap_or_else(Instant::now)
-                    .saturating_duration_since(self.request_end)
-            }),
-            is_live: due.is_none(),
-        };
-        let cue = match what {
-            What::Head(head) => Cue::Head(head, None),
-            What::Chunk(bytes, room) => {
-                self.room = room;
-                Cue::Send(bytes)
+            Err(What::Interim(head)) => return client.interim(&head).await.map(|()| None),
+            Err(What::Head(_) | What::Chunk(..) | What::Trailers(_) | What::End(_)) => {
+                return Ok(None);
             }
-            What::Trailers(trailers) => Cue::Trailers(trailers),
-            What::End(ending) => Cue::End(ending),
-            What::Interim(_) | What::Failed(_) | What::Unreadable(_) => return Ok(None),
         };
-        if let Some(faults) = &mut self.stages.faults {
-            faults.script.feed(moment, cue);
-            return Ok(None);
-        }
         let timed = Timed {
             due,
             natural: due,
@@ -244,7 +325,7 @@ impl<'a> Line<'a> {
     pub(super) async fn play<C: Client>(
         &mut self,
         client: &mut C,
-        source: &Source,
+        source: &mut Source,
         marks: &Headers,
         tally: &mut Tally,
     ) -> Went {
@@ -269,7 +350,7 @@ impl<'a> Line<'a> {
         &mut self,
         timed: Timed,
         client: &mut C,
-        source: &Source,
+        source: &mut Source,
         marks: &Headers,
         tally: &mut Tally,
     ) -> Went {
@@ -285,7 +366,7 @@ impl<'a> Line<'a> {
         &mut self,
         timed: Timed,
         client: &mut C,
-        source: &Source,
+        source: &mut Source,
         marks: &Headers,
         tally: &mut Tally,
     ) -> Went {
@@ -297,6 +378,7 @@ impl<'a> Line<'a> {
                 }
                 tally.status = Some(head.status);
                 let drip = drip.filter(|_| client.hold_back());
+                self.look_ahead(source).await;
                 client
                     .head(&head, drip.is_none() && self.has_more(source))
                     .await?;
@@ -316,6 +398,7 @@ impl<'a> Line<'a> {
             Cue::Send(bytes) => {
                 tally.bytes += bytes.len() as u64;
                 tally.chunks += 1;
+                self.look_ahead(source).await;
                 let more = self.has_more(source);
                 let begun = self.stages.shape.is_some().then(Instant::now);
                 client.write(bytes, more).await?;

@@ -133,7 +133,7 @@ async fn play(
     chunks: &[(u64, &'static str)],
     timing: Timing,
 ) -> (Outcome, Tally) {
-    let pacer = Pacer::new(&timing, false, Dialect::Plain, Draw::from_bits(0).stream());
+    let pacer = Pacer::new(&timing, false, Dialect::Plain, Draw::from_bits(0));
     let mut source = Source::Synth(Synth::new(answer(chunks), pacer));
     let mut tally = Tally::default();
     let upload = Upload {
@@ -276,7 +276,7 @@ async fn trailers_are_replayed_between_the_last_chunk_and_the_end() {
                 &Timing::Recorded { speed: 1.0 },
                 false,
                 Dialect::Plain,
-                Draw::from_bits(0).stream(),
+                Draw::from_bits(0),
             ),
         )
         .unwrap();

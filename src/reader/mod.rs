@@ -77,7 +77,7 @@ impl Reader {
             room: Arc::new(Semaphore::new(call.ahead)),
             ahead: call.ahead,
             resend: Some(Vec::new()),
-            request_is_through: false,
+            request_is_through: !call.body.is_some(),
             pool,
             call,
             said,

@@ -7,3 +7,4 @@ pub mod pacer;
 pub mod profile;
 pub mod rechunk;
 pub mod schedule;
+mod token_pace;

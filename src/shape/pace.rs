@@ -12,7 +12,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::profile::{self, Profile};
 use super::schedule::Timing;
-use crate::fault::distribution::Distribution;
+
+pub use super::token_pace::TokenPace;
 
 /// The pace at which chunks are sent: `"instant"`, `"recorded"`, `{ recorded = { speed = 2.0 } }`,
 /// `{ tokens = { ttft = "200ms ± 40ms", gap = "12ms" } }`, `{ profile = "gpt-4o" }` or `{ fitted = "profile.json" }`.
@@ -31,16 +32,6 @@ pub enum Pace {
     Profile(Profile),
     /// The same, from a file that `rehearsal cassette fit` wrote.
     Fitted(PathBuf),
-}
-
-/// Times to draw for each token.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TokenPace {
-    /// From the end of the request to the first token.
-    pub ttft: Distribution,
-    /// From one token to the next, on absolute deadlines.
-    pub gap: Distribution,
 }
 
 impl Pace {
@@ -257,6 +248,7 @@ pub const FITTED_VERSION: u64 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::distribution::Distribution;
 
     #[test]
     fn speeds_at_which_nothing_can_be_replayed_are_refused() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::meter::{Meter, tokens_said};
 use super::schedule::{ChunkFacts, Schedule, Timing};
 use crate::dialect::Dialect;
-use crate::dice::Stream;
+use crate::dice::Draw;
 use crate::message::ResponseHead;
 
 /// The pace of one answer.
@@ -21,10 +21,10 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// For one answer. `is_live` and `stream` as for a [`Schedule`]; `dialect` is what is spoken.
-    pub fn new(timing: &Timing, is_live: bool, dialect: Dialect, stream: Stream) -> Self {
+    /// For one answer. `is_live` and `draw` as for a [`Schedule`]; `dialect` is what is spoken.
+    pub fn new(timing: &Timing, is_live: bool, dialect: Dialect, draw: Draw) -> Self {
         Self {
-            schedule: Schedule::new(timing, is_live, stream),
+            schedule: Schedule::new(timing, is_live, draw),
             dialect,
             meter: None,
             is_drawn: timing.draws(),
@@ -33,8 +33,7 @@ impl Pacer {
 
     /// Without any waiting.
     pub fn instant() -> Self {
-        let nothing = crate::dice::Draw::from_bits(0).stream();
-        Self::new(&Timing::Instant, false, Dialect::Plain, nothing)
+        Self::new(&Timing::Instant, false, Dialect::Plain, Draw::from_bits(0))
     }
 
     /// When the head is due that came at `came`; `None`: at once. To be called once, first.
@@ -83,7 +82,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::dice::Draw;
     use crate::message::Headers;
     use crate::shape::pace::TokenPace;
 
@@ -92,12 +90,12 @@ mod tests {
             ttft: "200ms".parse().unwrap(),
             gap: "10ms".parse().unwrap(),
         };
-        let stream = Draw::from_bits(1).stream();
+        let draw = Draw::from_bits(1);
         Pacer::new(
             &Timing::Tokens(Arc::new(pace)),
             false,
             Dialect::OpenAi,
-            stream,
+            draw,
         )
     }
 

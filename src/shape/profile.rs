@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::fault::distribution::Distribution;
-use crate::shape::pace::TokenPace;
+use crate::shape::token_pace::TokenPace;
 
 /// One of [`PROFILES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

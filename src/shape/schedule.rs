@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pace::TokenPace;
-use crate::dice::Stream;
+use super::token_pace::TokenPace;
+use crate::dice::{Draw, Stream};
 
 /// The pace of a route, compiled: what the schedules of its answers are made from.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,15 +83,15 @@ struct Tokens {
 
 impl Schedule {
     /// For one answer. `is_live`: it comes from an upstream right now, so nothing goes earlier than it came, and its own pace
-    /// is when it comes. `stream` is where times are drawn from.
-    pub fn new(timing: &Timing, is_live: bool, stream: Stream) -> Self {
+    /// is when it comes. `draw` is what times are drawn from.
+    pub fn new(timing: &Timing, is_live: bool, draw: Draw) -> Self {
         let rule = match timing {
             Timing::Instant => Rule::AtOnce,
             Timing::Recorded { .. } if is_live => Rule::AtOnce,
             Timing::Recorded { speed } => Rule::Recorded { speed: *speed },
             Timing::Tokens(pace) => Rule::Tokens(Box::new(Tokens {
                 pace: Arc::clone(pace),
-                stream,
+                stream: draw.stream(),
                 at: None,
             })),
         };
@@ -166,12 +166,6 @@ const DRAWN_MAX: u32 = 100_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dice::Draw;
-
-    fn stream(bits: u64) -> Stream {
-        Draw::from_bits(bits).stream()
-    }
-
     fn millis(millis: u64) -> Duration {
         Duration::from_millis(millis)
     }
@@ -210,14 +204,14 @@ mod tests {
                 Some(millis(100)),
             ),
         ] {
-            let mut schedule = Schedule::new(&timing, is_live, stream(1));
+            let mut schedule = Schedule::new(&timing, is_live, Draw::from_bits(1));
             assert_eq!(schedule.due(chunk(300, 1)), expected, "{timing:?}");
         }
     }
 
     #[test]
     fn tokens_are_spaced_and_the_rest_goes_with_them() {
-        let mut schedule = Schedule::new(&tokens("200ms", "10ms"), false, stream(1));
+        let mut schedule = Schedule::new(&tokens("200ms", "10ms"), false, Draw::from_bits(1));
         // Head, role, three tokens, finish, usage, end: what came when does not count.
         assert_eq!(schedule.head(millis(5)), Some(Duration::ZERO));
         let dues: Vec<_> = [0, 1, 1, 0, 1, 0, 0]
@@ -230,14 +224,14 @@ mod tests {
 
     #[test]
     fn a_piece_with_several_tokens_is_due_with_its_last() {
-        let mut schedule = Schedule::new(&tokens("200ms", "10ms"), false, stream(1));
+        let mut schedule = Schedule::new(&tokens("200ms", "10ms"), false, Draw::from_bits(1));
         assert_eq!(schedule.due(chunk(0, 5)), Some(millis(240)));
         assert_eq!(schedule.due(chunk(0, 2)), Some(millis(260)));
     }
 
     #[test]
     fn nothing_live_goes_earlier_than_it_came_and_the_schedule_stays() {
-        let mut schedule = Schedule::new(&tokens("200ms", "10ms"), true, stream(1));
+        let mut schedule = Schedule::new(&tokens("200ms", "10ms"), true, Draw::from_bits(1));
         assert_eq!(schedule.head(millis(50)), Some(millis(50)));
         assert_eq!(schedule.due(chunk(100, 1)), Some(millis(200)));
         assert_eq!(schedule.due(chunk(500, 1)), Some(millis(500)), "a stall");
@@ -252,8 +246,11 @@ mod tests {
     #[test]
     fn the_same_stream_draws_the_same_times() {
         let dues = |bits| {
-            let mut schedule =
-                Schedule::new(&tokens("200ms ± 40ms", "10ms ± 2ms"), false, stream(bits));
+            let mut schedule = Schedule::new(
+                &tokens("200ms ± 40ms", "10ms ± 2ms"),
+                false,
+                Draw::from_bits(bits),
+            );
             (0..50)
                 .map(|_| schedule.due(chunk(0, 1)).unwrap())
                 .collect::<Vec<_>>()
@@ -265,7 +262,7 @@ mod tests {
 
     #[test]
     fn claims_of_any_size_take_no_time() {
-        let mut schedule = Schedule::new(&tokens("0s", "365h"), false, stream(1));
+        let mut schedule = Schedule::new(&tokens("0s", "365h"), false, Draw::from_bits(1));
         for _ in 0..3 {
             assert!(schedule.due(chunk(0, u32::MAX)).is_some());
         }

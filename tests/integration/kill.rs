@@ -120,8 +120,8 @@ fn source() -> Source {
         .zip(events().into_iter().map(Bytes::from))
         .collect();
     let timing = Timing::Recorded { speed: 1.0 };
-    let stream = Draw::from_bits(0).stream();
-    let pacer = Pacer::new(&timing, false, Dialect::OpenAi, stream);
+    let draw = Draw::from_bits(0);
+    let pacer = Pacer::new(&timing, false, Dialect::OpenAi, draw);
     Source::Synth(Synth::new(Answer { head, chunks }, pacer))
 }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::cassette::encoded::{Encoded, WireChunk, spread};
-use crate::cassette::format::encoding::encoded;
+use crate::cassette::encoded::{Encoded, spread};
+use crate::cassette::format::encoding::{chunks, encoded};
 use crate::cassette::format::place::{Place, Wrong};
-use crate::cassette::format::read::{headers, json_bytes, micros, octets, side_file};
-use crate::cassette::recording::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
+use crate::cassette::format::values::{headers, is_held, json_bytes, micros, octets, side_file};
+use crate::cassette::item::{Direction, Item, ItemBody, ItemKind};
+use crate::cassette::recording::Recording;
+use crate::cassette::side::SideFile;
 use crate::message::{Ending, ResponseHead};
 
 /// What the member `response` says.
@@ -101,11 +103,6 @@ fn short_item(place: &Place<'_>) -> Result<Item, Wrong> {
     })
 }
 
-fn is_held(place: &Place<'_>) -> Result<bool, Wrong> {
-    place.allow(&["held"])?;
-    place.get("held").map_or(Ok(false), |place| place.flag())
-}
-
 /// `{"at_us": …, "dir": "up|down", "kind": "bytes|frame|trailers", …}`
 fn long_item(place: &Place<'_>) -> Result<Item, Wrong> {
     let direction = match place.get("dir") {
@@ -185,29 +182,6 @@ fn whole(folder: &Path, place: &Place<'_>) -> Result<(Vec<Item>, Option<SideFile
         )));
     }
     Ok((items, Some(side)))
-}
-
-/// `[[at_us, len]…]`
-pub(super) fn chunks(place: &Place<'_>) -> Result<Vec<WireChunk>, Wrong> {
-    let mut chunks: Vec<WireChunk> = Vec::new();
-    for line in place.list("a list of [at_us, len]")? {
-        let mut parts = line.list("[at_us, len]")?;
-        let (Some(at), Some(len), held, None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(line.wrong(format!("{} must be [at_us, len]", line.name())));
-        };
-        let chunk = WireChunk {
-            at: micros(&at)?,
-            len: len.number(0, u64::MAX)?,
-            held: held.map_or(Ok(false), |place| is_held(&place))?,
-        };
-        if chunks.last().is_some_and(|last| last.at > chunk.at) {
-            return Err(line.wrong(format!("{} comes before the one above it", line.name())));
-        }
-        chunks.push(chunk);
-    }
-    Ok(chunks)
 }
 
 /// Makes `content-length` say what the body has, where the answer's framing came to its end by it. That of a body that is

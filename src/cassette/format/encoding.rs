@@ -7,11 +7,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::cassette::encoded::{Encoded, Flaw, WireChunk};
-use crate::cassette::format::answer::chunks;
 use crate::cassette::format::place::{Place, Wrong};
-use crate::cassette::format::read::{is_plain, micros, octets as bytes};
-use crate::cassette::format::write::{micros as in_micros, octets};
-use crate::cassette::recording::{BODIES, SideFile};
+use crate::cassette::format::values::{is_held, is_plain, micros, octets as bytes};
+use crate::cassette::format::written::{micros as in_micros, octets};
+use crate::cassette::side::{BODIES, SideFile};
 use crate::encoding::{Flush, Frame, Maker, Method, Recipe};
 
 /// It as members.
@@ -192,6 +191,29 @@ pub(super) fn encoded(
         of: text("of")?,
         gives: text("gives")?,
     })
+}
+
+/// `[[at_us, len]…]`
+pub(super) fn chunks(place: &Place<'_>) -> Result<Vec<WireChunk>, Wrong> {
+    let mut chunks: Vec<WireChunk> = Vec::new();
+    for line in place.list("a list of [at_us, len]")? {
+        let mut parts = line.list("[at_us, len]")?;
+        let (Some(at), Some(len), held, None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(line.wrong(format!("{} must be [at_us, len]", line.name())));
+        };
+        let chunk = WireChunk {
+            at: micros(&at)?,
+            len: len.number(0, u64::MAX)?,
+            held: held.map_or(Ok(false), |place| is_held(&place))?,
+        };
+        if chunks.last().is_some_and(|last| last.at > chunk.at) {
+            return Err(line.wrong(format!("{} comes before the one above it", line.name())));
+        }
+        chunks.push(chunk);
+    }
+    Ok(chunks)
 }
 
 fn recipe(place: &Place<'_>) -> Result<Recipe, Wrong> {

@@ -3,11 +3,16 @@
 //! Text only; side files are looked at for their length and never read. What is not understood is an error with its
 //! line, because a member that is silently skipped would be an edit without effect.
 
-mod answer;
 mod body;
-mod encoding;
 mod locate;
 mod place;
+
+mod values;
+mod written;
+
+mod encoding;
+
+mod answer;
 mod read;
 mod write;
 
@@ -15,8 +20,10 @@ use std::fmt;
 
 pub(crate) use answer::{fit_length, has_body};
 pub(crate) use encoding::{encoded_of, encoded_value};
-pub(crate) use read::{header_list, is_header, is_plain, parse, time_of};
-pub(crate) use write::{header_lines, micros, octets, render, timestamp};
+pub(crate) use read::parse;
+pub(crate) use values::{header_list, is_header, is_plain, time_of};
+pub(crate) use write::render;
+pub(crate) use written::{header_lines, micros, octets, timestamp};
 
 /// A file of a cassette that can't be used, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,6 @@
 //! Huffman codes as zlib makes them of frequencies (`build_tree` of `trees.c`): which of several best ones, and how it's told.
+//!
+//! An altered version of parts of zlib; its notice stands in `zlib.rs`.
 
 /// An alphabet with its frequencies and the code that is made of them.
 pub(super) struct Tree {

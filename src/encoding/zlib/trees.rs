@@ -1,4 +1,6 @@
 //! Blocks and their codes as zlib makes them (`trees.c`): the symbols are gathered here, and written when the block is full.
+//!
+//! An altered version of parts of zlib; its notice stands in `zlib.rs`.
 
 use super::code::{
     BASE_DISTANCES, BASE_LENGTHS, END_BLOCK, EXTRA_DISTANCES, EXTRA_LENGTHS, Kind, LENGTH_CODES,

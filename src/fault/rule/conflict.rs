@@ -7,19 +7,19 @@ use crate::fault::settings::FaultSettings;
 /// Adds the rules that another one of the route always comes before.
 pub(super) fn check(
     settings: &[FaultSettings],
-    kinds: &[Option<(&'static str, Kind)>],
+    kinds: &[Option<Kind>],
     names: &[String],
     problems: &mut Vec<Problem>,
 ) {
     let enders: Vec<_> = (0..settings.len())
         .filter(|&index| is_certain(&settings[index]))
-        .filter_map(|index| Some((index, kinds[index].as_ref()?.1.ends()?)))
+        .filter_map(|index| Some((index, kinds[index].as_ref()?.ends()?)))
         .collect();
     for (index, rule) in settings.iter().enumerate() {
-        let Some((key, begin)) = kinds[index]
-            .as_ref()
-            .and_then(|(key, kind)| Some((*key, kind.begins()?)))
-        else {
+        let Some(kind) = &kinds[index] else {
+            continue;
+        };
+        let Some(begin) = kind.begins() else {
             continue;
         };
         let ender = enders.iter().find(|(ender, end)| {
@@ -27,6 +27,7 @@ pub(super) fn check(
         });
         if let Some((ender, end)) = ender {
             let (name, by) = (&names[index], &names[*ender]);
+            let key = kind.word();
             let verb = match key {
                 "cut" => "ends the answer",
                 "stall" => "starts",

@@ -1,6 +1,6 @@
 //! Headers in faults: what can stand in a head, and what must not be set by hand.
 
-use super::range::{MAX_GARBAGE, whole};
+use super::bounds::{MAX_GARBAGE, whole};
 use crate::fault::kind::HeaderEdit;
 use crate::fault::problem::Problem;
 use crate::route::is_token;

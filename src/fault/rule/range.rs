@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::bounds::{
+    MAX_FLIPS, MAX_GARBAGE, MAX_PIECES, above_zero, some_bytes, some_limit, whole,
+};
 use super::header::{check_edit, check_header};
 use crate::fault::kind::{How, Kind, StandIn};
 use crate::fault::position::Position;
 use crate::fault::problem::Problem;
 use crate::fault::settings::{FaultSettings, Scope};
 use crate::route::is_token;
-use crate::units::{ByteSize, Span};
+use crate::units::Span;
 
 /// What every rule has.
 pub(super) fn check_rule(rule: &FaultSettings, found: &mut Vec<Problem>) {
@@ -56,7 +59,8 @@ pub(super) fn check_rule(rule: &FaultSettings, found: &mut Vec<Problem>) {
 }
 
 /// What this kind takes, and what goes with it.
-pub(super) fn check_kind(kind: &Kind, key: &str, rule: &FaultSettings, found: &mut Vec<Problem>) {
+pub(super) fn check_kind(kind: &Kind, rule: &FaultSettings, found: &mut Vec<Problem>) {
+    let key = kind.word();
     if rule.basis.is_some() && !matches!(kind, Kind::Latency { .. }) {
         let what = format!("`basis` goes with `latency` and has no effect on `{key}`");
         found.push(Problem::at_key(&["basis"], what).hint("take it out"));
@@ -251,42 +255,8 @@ fn longest_retry_after(kind: &Kind) -> Option<(&'static [&'static str], Span)> {
     }
 }
 
-fn some_bytes(way: &[&str], size: Option<ByteSize>, found: &mut Vec<Problem>) {
-    if size == Some(ByteSize(0)) {
-        found.push(Problem::at(way, "at zero bytes nothing passes, ever"));
-    }
-}
-
-fn some_limit(key: &str, is_limit: bool, names: &str, found: &mut Vec<Problem>) {
-    if !is_limit {
-        let hint = format!("expected {names} or both");
-        found.push(Problem::at(&[key], "no limit is set").hint(hint));
-    }
-}
-
-pub(super) fn whole(way: &[&str], value: impl Into<u64>, max: u64, found: &mut Vec<Problem>) {
-    let value = value.into();
-    if !(1..=max).contains(&value) {
-        let what = format!("{value} is out of range, expected a number from 1 to {max}");
-        found.push(Problem::at(way, what));
-    }
-}
-
-fn above_zero(way: &[&str], span: Span, found: &mut Vec<Problem>) {
-    if span == Span::default() {
-        found.push(Problem::at(way, "the time is zero, expected one above it"));
-    }
-}
-
 /// Some SDKs wait in full for what they are told.
 const MAX_RETRY_AFTER: Span = Span::secs(60);
 
 /// In seconds: 365 days, as in [`Span`].
 const MAX_SPAN: f64 = 365.0 * 86_400.0;
-
-const MAX_PIECES: u64 = 100_000;
-
-const MAX_FLIPS: u64 = 1_000_000;
-
-/// In bytes: 1 MiB.
-pub(super) const MAX_GARBAGE: u64 = 1024 * 1024;

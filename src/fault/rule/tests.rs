@@ -159,6 +159,7 @@ fn every_kind_is_written_in_one_way_and_read() {
         ),
     ] {
         assert_eq!(kind(rule), expected, "{rule}");
+        is_under_its_word(rule);
     }
     for rule in [
         "first_token = '1s'",
@@ -170,8 +171,14 @@ fn every_kind_is_written_in_one_way_and_read() {
         "corrupt = { count = 3, unit = 'bits' }",
         "header = { set = { x-a = '1' }, drop = ['x-b'], duplicate = ['x-c'], huge = '64KiB' }",
     ] {
-        kind(rule);
+        is_under_its_word(rule);
     }
+}
+
+/// A rule has no name but that of its kind, which is the key that it is written under.
+fn is_under_its_word(rule: &str) {
+    let key = rule.split(' ').next().unwrap();
+    assert_eq!(kind(rule).word(), key, "{rule}");
 }
 
 #[test]

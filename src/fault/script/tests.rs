@@ -2,7 +2,8 @@ use super::*;
 use crate::dialect::Dialect;
 use crate::dice::Draw;
 use crate::fault::distribution::Distribution;
-use crate::fault::kind::Basis;
+use crate::fault::kind::{Basis, How, KeepAlive};
+use crate::fault::position::Position;
 use crate::message::RequestHead;
 use crate::units::{ByteSize, Span};
 

@@ -2,7 +2,9 @@
 //! it came to it.
 
 use super::units::Unit;
-use super::{Cue, Cut, Ending, Headers, Moment, Script, Timed};
+use super::{Moment, Script};
+use crate::cue::{Cue, Cut, Timed};
+use crate::message::{Ending, Headers};
 
 /// At most what came in one step of the source, as none is asked for behind the end.
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ impl Withheld {
 impl Script {
     /// Goes on where a fault that was ended would have ended the answer.
     pub(super) fn go_on(&mut self) {
-        if self.withheld.is_all || self.head_at.is_none() {
+        if self.withheld.is_all || self.progress.head_at.is_none() {
             // There was no other answer, or its head is gone.
             self.push(Timed::now(Cue::Cut(Cut::Close)));
             return;

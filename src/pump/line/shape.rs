@@ -23,18 +23,14 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// `None` where nothing is shaped.
-    pub(crate) fn new(
-        settings: &RechunkSettings,
-        dialect: Dialect,
-        pacer: Option<Pacer>,
-    ) -> Option<Self> {
-        (*settings != RechunkSettings::AsRecorded || pacer.is_some()).then(|| Self {
+    /// Of an answer in this dialect.
+    pub(crate) fn new(settings: &RechunkSettings, dialect: Dialect, pacer: Option<Pacer>) -> Self {
+        Self {
             settings: settings.clone(),
             dialect,
             rechunk: None,
             pacer,
-        })
+        }
     }
 
     /// Takes what is to be done now, and adds what becomes of it to `shaped`.

@@ -1,0 +1,84 @@
+//! Watches the rules of one exchange while it runs.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::timing::TimeError;
+use super::{Board, Held, Verdict};
+
+/// The rules at work in one exchange. Dropping it ends their being active.
+#[derive(Debug)]
+pub struct Watch {
+    turned: watch::Receiver<u64>,
+    board: Arc<Board>,
+    held: Vec<Held>,
+}
+
+impl Watch {
+    pub(super) fn new(board: Arc<Board>, held: Vec<Held>) -> Self {
+        Self {
+            turned: board.turns(),
+            board,
+            held,
+        }
+    }
+
+    /// Resolves when a switch was thrown, or a time to live is over. Cancel-safe.
+    pub async fn turned(&mut self) {
+        let end = self
+            .held
+            .iter()
+            .filter_map(|held| held.live.lock().end())
+            .filter(|end| *end > Instant::now())
+            .min();
+        let over = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.turned.changed() => {
+                if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            () = over => {}
+        }
+    }
+
+    /// The faults that are switched off now, as places in the list that was watched.
+    pub fn lifted(&self) -> Vec<usize> {
+        let (now, is_killed) = (Instant::now(), self.board.is_killed());
+        let is_lifted = |held: &Held| is_killed || !held.live.lock().is_on(now);
+        self.held
+            .iter()
+            .enumerate()
+            .filter(|(_, held)| is_lifted(held))
+            .map(|(fault, _)| fault)
+            .collect()
+    }
+
+    /// The fault has ended, though the exchange may go on: it is not active any more.
+    pub fn release(&mut self, fault: usize) {
+        if let Some(held) = self.held.get_mut(fault) {
+            held.release();
+        }
+    }
+
+    /// Something that a fault wanted at one moment was done at another.
+    pub fn timed(&self, fault: usize, late: TimeError) {
+        if let Some(held) = self.held.get(fault) {
+            held.live.timing.note(late);
+        }
+    }
+
+    /// Counts for a fault.
+    pub fn count(&self, fault: usize, verdict: Verdict) {
+        if let Some(held) = self.held.get(fault) {
+            held.live.count(verdict);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Ends faults while their exchange goes on.
+
+use std::time::Duration;
+
+use super::{Fate, Script};
+use crate::cue::{Cue, Timed};
+use crate::fault::kind::Kind;
+
+impl Script {
+    /// Ends a fault: what it has not done yet does not happen.
+    pub fn lift(&mut self, fault: usize) {
+        if let Some(effect) = self.effects.get_mut(fault) {
+            effect.has_acted = true;
+            if effect.fate == Fate::Waiting {
+                effect.fate = Fate::Lifted;
+            }
+        }
+        self.clock.lift(fault);
+        self.flow.lift(fault);
+        self.edits.lift(fault);
+        let is_error = self
+            .effects
+            .get(fault)
+            .is_some_and(|effect| matches!(effect.kind, Kind::ErrorEvent { .. }));
+        let goes =
+            |timed: &Timed| timed.fault == Some(fault) && (is_error || is_made_up(&timed.cue));
+        self.queue.retain(|timed| !goes(timed));
+        if self.next.take_if(|timed| goes(timed)).is_some()
+            && let Some(effect) = self.effects.get_mut(fault)
+        {
+            effect.fate = Fate::Lifted;
+        }
+        for timed in self.queue.iter_mut().chain(&mut self.next) {
+            if timed.fault == Some(fault) {
+                timed.due = timed.natural;
+                match &mut timed.cue {
+                    Cue::Hold(silence) => silence.time = Some(Duration::ZERO),
+                    Cue::Head(_, drip) => *drip = None,
+                    Cue::Send(_) | Cue::Trailers(_) | Cue::End(_) | Cue::Cut(_) => {}
+                }
+            }
+        }
+        let ends = |timed: &Timed| matches!(timed.cue, Cue::End(_) | Cue::Cut(_));
+        if self.is_over && !self.is_ended && !self.queue.iter().chain(&self.next).any(ends) {
+            self.go_on();
+        }
+    }
+}
+
+/// Whether a cue is not of the source's: it goes when its fault goes.
+fn is_made_up(cue: &Cue) -> bool {
+    match cue {
+        Cue::Hold(_) | Cue::Cut(_) | Cue::End(_) => true,
+        Cue::Head(..) | Cue::Send(_) | Cue::Trailers(_) => false,
+    }
+}
