@@ -1,7 +1,7 @@
 //! What pingora costs without us: our accept loop and connection, and nothing on top of pingora's own proxy.
 //!
 //! `baseline static` answers everything with 1 KiB; `baseline forward ADDR` passes everything on to `ADDR`; `baseline pace COUNT`
-//! sends so many events to whoever asks, one every 20 ms. It says where it listens, and runs until it is killed.
+//! sends so many events to whoever asks, one every 20 ms; `baseline chunks COUNT` sends them at once. It says where it listens, and runs until it is killed.
 //! `compare.py` and `pace.rs` measure against it.
 
 #![allow(
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::{ProxyHttp, Session, http_proxy};
@@ -63,6 +63,7 @@ impl ProxyHttp for App {
 /// Sends events in its own loop, on absolute deadlines.
 struct Pace {
     count: u32,
+    gap: Duration,
 }
 
 #[async_trait]
@@ -81,12 +82,15 @@ impl HttpServerApp for Pace {
         session.write_response_header(Box::new(head)).await.ok()?;
         let start = Instant::now();
         for number in 1..=self.count {
-            sleep_until(start + GAP * number).await;
+            if !self.gap.is_zero() {
+                sleep_until(start + self.gap * number).await;
+            }
             let event = Bytes::from_static(EVENT.as_bytes());
             session.write_response_body(event, false).await.ok()?;
         }
-        session.finish().await.ok()?;
-        None
+        let settings = HttpPersistentSettings::for_session(&session);
+        let (stream, _) = session.finish().await.ok().flatten()?.into_parts();
+        Some(ReusedHttpStream::new(stream, Some(settings)))
     }
 }
 
@@ -112,10 +116,16 @@ async fn run() {
         ["forward", addr] => serve(proxy(Some(addr.parse().unwrap()))).await,
         ["pace", count] => {
             let count = count.parse().unwrap();
-            serve(Pace { count }).await;
+            serve(Pace { count, gap: GAP }).await;
+        }
+        ["chunks", count] => {
+            let (count, gap) = (count.parse().unwrap(), Duration::ZERO);
+            serve(Pace { count, gap }).await;
         }
         // `cargo bench` runs all there are; this one measures nothing by itself.
-        _ => println!("usage: baseline static | baseline forward ADDR | baseline pace COUNT"),
+        _ => println!(
+            "usage: baseline static | baseline forward ADDR | baseline pace COUNT | baseline chunks COUNT"
+        ),
     }
 }
 

@@ -34,6 +34,7 @@ fastcgi_temp_path {where}/f; uwsgi_temp_path {where}/u; scgi_temp_path {where}/s
 server {{ listen 127.0.0.1:{port}; location / {{ return 200 "{body}"; }} }} }}
 """
 POST = 'wrk.method = "POST"\nwrk.body = [[{"model":"m","messages":[{"role":"user","content":"hello"}]}]]\nwrk.headers["Content-Type"] = "application/json"\n'
+ONCE = 'record = "once"\n'
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hello"}]}'
 
 
@@ -64,10 +65,14 @@ def stop(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def cpu(pid: int) -> float:
-    """Seconds of CPU so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+def cpu(pid: int) -> tuple[float, float]:
+    """Seconds of CPU so far: on the way of requests, and of the thread that writes recordings."""
+    used = [0.0, 0.0]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        name, fields = (task / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        user, system = fields.split()[11:13]
+        used[name == "cassette"] += (int(user) + int(system)) / TICK
+    return used[0], used[1]
 
 
 def rss(pid: int) -> int:
@@ -75,16 +80,16 @@ def rss(pid: int) -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1))
 
 
-def load(process: subprocess.Popen, addr: str, connections: int, seconds: int, script: Optional[Path]) -> float:
-    """Microseconds of the server's CPU for a request."""
+def load(process: subprocess.Popen, addr: str, connections: int, seconds: int, script: Optional[Path]) -> tuple[float, float]:
+    """Microseconds of the server's CPU for a request, and for making its recording."""
     argv = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     argv += ["-s", str(script)] if script else []
     before = cpu(process.pid)
     done = subprocess.run([*argv, f"http://{addr}/x"], capture_output=True, text=True, timeout=seconds + 30, check=True)
-    used = cpu(process.pid) - before
+    used = [now - then for now, then in zip(cpu(process.pid), before)]
     count = int(re.search(r"(\d+) requests in", done.stdout).group(1))
     assert count and "Non-2xx" not in done.stdout, done.stdout
-    return used * 1e6 / count
+    return used[0] * 1e6 / count, used[1] * 1e6 / count
 
 
 def ask(addr: str, method: str = "GET", body: Optional[bytes] = None) -> None:
@@ -159,6 +164,7 @@ def measure(given: argparse.Namespace, baseline: Path, where: Path) -> None:
             break
         except OSError:
             time.sleep(0.05)
+    _, chunks = start([baseline, "chunks", "100"], core=1)
     post = where / "post.lua"
     post.write_text(POST)
 
@@ -185,27 +191,38 @@ def measure(given: argparse.Namespace, baseline: Path, where: Path) -> None:
         ("forward c16, default log", lambda: ours("forward", level=""), 16, None, 3),
         ("forward c16, idle fault", lambda: ours("forward", fault), 16, None, 3),
         ("record c16", lambda: ours("record", cassette=f"r{time.monotonic_ns()}"), 16, None, 3),
+        ("record c16, once", lambda: ours("record", ONCE, cassette=f"r{time.monotonic_ns()}"), 16, None, 3),
         ("baseline forward c64", lambda: start([baseline, "forward", peer]), 64, None, None),
-        ("forward c64, warn", lambda: ours("forward"), 64, None, 8),
-        ("forward c64, default log", lambda: ours("forward", level=""), 64, None, 8),
+        ("forward c64, warn", lambda: ours("forward"), 64, None, 9),
+        ("forward c64, default log", lambda: ours("forward", level=""), 64, None, 9),
+        ("baseline 100 chunks c16", lambda: start([baseline, "forward", chunks]), 16, None, None),
+        ("forward 100 chunks c16", lambda: ours("forward", upstream=chunks), 16, None, 12),
+        ("record 100 chunks c16", lambda: ours("record", cassette=f"r{time.monotonic_ns()}", upstream=chunks), 16, None, 13),
+        ("record 100 chunks c16, once", lambda: ours("record", ONCE, cassette=f"r{time.monotonic_ns()}", upstream=chunks), 16, None, 13),
     ]
     wanted = [bool(re.search(given.only, name)) for name, *_ in cases]
     wanted = [want or any(other[4] == at and yes for other, yes in zip(cases, wanted)) for at, want in enumerate(wanted)]
     seen: list[list[float]] = [[] for _ in cases]
+    making: list[list[float]] = [[] for _ in cases]
     for _ in range(given.rounds):
         for at, (_, begin, connections, script, _) in enumerate(cases):
             if not wanted[at]:
                 continue
             process, addr = begin()
-            seen[at].append(load(process, addr, connections, given.seconds, script))
+            way, writer = load(process, addr, connections, given.seconds, script)
+            seen[at].append(way)
+            making[at].append(writer)
             stop(process)
-    print(f"{'':28} {'µs CPU':>8} {'min':>8} {'max':>8} {'ratio':>6}")
-    for (name, *_, base), values in zip(cases, seen):
+    print(f"{'':28} {'µs CPU':>8} {'min':>8} {'max':>8} {'ratio':>6} {'µs for the recording':>22} {'ratio of both':>14}")
+    for (name, *_, base), values, writing in zip(cases, seen, making):
         if not values:
             continue
         middle = statistics.median(values)
-        ratio = "" if base is None else f"{middle / statistics.median(seen[base]):.2f}"
-        print(f"{name:28} {middle:8.1f} {min(values):8.1f} {max(values):8.1f} {ratio:>6}")
+        against = None if base is None else statistics.median(seen[base])
+        ratio = "" if against is None else f"{middle / against:.2f}"
+        writer = statistics.median(writing)
+        more = f" {writer:22.1f} {(middle + writer) / against:14.2f}" if against and writer else ""
+        print(f"{name:28} {middle:8.1f} {min(values):8.1f} {max(values):8.1f} {ratio:>6}{more}")
     for name, begin in () if not given.streams else (
         ("baseline", lambda upstream: start([baseline, "forward", upstream])),
         ("rehearsal", lambda upstream: ours("forward", upstream=upstream)),

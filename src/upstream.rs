@@ -151,7 +151,7 @@ impl Upstreams {
         let body = call.body.is_some().then_some(body);
         let drains = Arc::new(AtomicBool::new(false));
         // The times of a recording must not depend on how fast the client reads; those of others may, and a task of its own
-        // costs a third of all that a small exchange does.
+        // costs two wake-ups for each piece.
         let is_apart = recorder.is_some();
         let reader = Reader::new(
             Arc::clone(&self.pool),
