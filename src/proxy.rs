@@ -248,6 +248,14 @@ struct Http1Client<'a> {
     is_asked: bool,
     /// Whether the answer was broken off.
     is_cut: bool,
+    /// What was heard while nobody listened: the next piece of the request, or its end.
+    heard: Option<Heard>,
+}
+
+/// What was heard of a request.
+enum Heard {
+    Piece(Bytes),
+    End,
 }
 
 impl<'a> Http1Client<'a> {
@@ -263,6 +271,7 @@ impl<'a> Http1Client<'a> {
             is_half_closed: false,
             is_asked: false,
             is_cut: false,
+            heard: None,
         }
     }
 
@@ -367,14 +376,13 @@ impl Client for Http1Client<'_> {
             self.ctl.allow(bytes);
         }
         // A connection writes what it holds while it is read.
-        tokio::select! {
-            biased;
-            heard = self.hear() => {
-                if heard.is_err() {
-                    return Err(Left);
-                }
-            }
-            () = std::future::ready(()) => {}
+        if self.heard.is_none() {
+            let heard = tokio::select! {
+                biased;
+                heard = self.hear() => Some(heard?.map_or(Heard::End, Heard::Piece)),
+                () = std::future::ready(()) => None,
+            };
+            self.heard = heard;
         }
         let is_out = self.ctl.is_drained();
         if is_out {
@@ -422,6 +430,11 @@ impl Client for Http1Client<'_> {
     }
 
     async fn hear(&mut self) -> Result<Option<Bytes>, Left> {
+        match self.heard.take() {
+            Some(Heard::Piece(bytes)) => return Ok(Some(bytes)),
+            Some(Heard::End) => return Ok(None),
+            None => {}
+        }
         if self.request_end.is_none() {
             loop {
                 if self.session.is_body_done() {

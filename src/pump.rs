@@ -135,7 +135,7 @@ pub async fn run<C: Client>(
         let gate = line
             .gate()
             .filter(|_| may_listen && !tally.request_is_through);
-        let is_tired = burst >= BURST && !line.is_ahead();
+        let is_tired = (burst >= BURST || line.is_turned()) && !line.is_ahead();
         if !is_tired && let Some(went) = line.hurry(next, client, source, marks, tally).await {
             burst += 1;
             if let Some(end) = went.transpose() {
@@ -149,7 +149,7 @@ pub async fn run<C: Client>(
             () = until(next.and_then(Due::moment)), if next.is_some() && !is_tired => {
                 line.play(client, source, marks, tally).await
             }
-            step = listen(source, request_end, next.is_none()), if !line.is_over() && !is_tired => {
+            step = listen(source, request_end, next.is_none() && !line.is_over()), if !is_tired => {
                 line.take(step, client, source, marks, tally).await
             }
             () = until(deadline), if deadline.is_some() && next.is_none() => {
@@ -165,6 +165,8 @@ pub async fn run<C: Client>(
                 Ok(Some(bytes)) => {
                     line.close_gate(bytes.len());
                     pieces.push_back(Piece::Data(bytes));
+                    // It goes on at once where there is room for it.
+                    burst = if is_tired { BURST } else { burst };
                     Ok(None)
                 }
                 Ok(None) => {

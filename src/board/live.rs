@@ -147,6 +147,7 @@ impl Live {
         Some(Held {
             live: Arc::clone(self),
             is_active: true,
+            is_lifted: false,
         })
     }
 
@@ -211,6 +212,8 @@ impl Live {
 pub struct Held {
     pub(super) live: Arc<Live>,
     is_active: bool,
+    /// Whether its exchange knows that it was switched off.
+    pub(super) is_lifted: bool,
 }
 
 impl Held {

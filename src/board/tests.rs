@@ -44,11 +44,23 @@ async fn a_switch_reaches_exchanges_that_run() {
     assert_eq!(watch.lifted(), [0]);
     board.kill(true);
     watch.turned().await;
-    assert_eq!(watch.lifted(), [0, 1]);
+    assert_eq!(watch.lifted(), [1], "the other is known");
     board.kill(false);
     watch.turned().await;
-    assert_eq!(watch.lifted(), [0]);
+    assert!(watch.lifted().is_empty());
     assert!(!board.switch(&name("nobody"), true, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_for_which_nobody_waited_is_seen_later() {
+    let board = board();
+    let mut watch = board.watch(vec![live(&board, "short").enter(None).unwrap()]);
+    assert!(!watch.is_turned());
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert!(watch.is_turned());
+    watch.turned().await;
+    assert_eq!(watch.lifted(), [0]);
+    assert!(!watch.is_turned(), "it is known now");
 }
 
 #[tokio::test(start_paused = true)]

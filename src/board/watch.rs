@@ -25,14 +25,15 @@ impl Watch {
         }
     }
 
+    /// When the first of the faults ends that are not lifted yet, if they end by themselves.
+    fn end(&self) -> Option<Instant> {
+        let held = self.held.iter().filter(|held| !held.is_lifted);
+        held.filter_map(|held| held.live.lock().end()).min()
+    }
+
     /// Resolves when a switch was thrown, or a time to live is over. Cancel-safe.
     pub async fn turned(&mut self) {
-        let end = self
-            .held
-            .iter()
-            .filter_map(|held| held.live.lock().end())
-            .filter(|end| *end > Instant::now())
-            .min();
+        let end = self.end();
         let over = async {
             match end {
                 Some(end) => sleep_until(end).await,
@@ -49,16 +50,23 @@ impl Watch {
         }
     }
 
-    /// The faults that are switched off now, as places in the list that was watched.
-    pub fn lifted(&self) -> Vec<usize> {
+    /// Whether [`Self::turned`] would resolve at once.
+    pub fn is_turned(&self) -> bool {
+        self.turned.has_changed().unwrap_or(false)
+            || self.end().is_some_and(|end| end <= Instant::now())
+    }
+
+    /// The faults that are switched off and were not before, as places in the list that was watched.
+    pub fn lifted(&mut self) -> Vec<usize> {
         let (now, is_killed) = (Instant::now(), self.board.is_killed());
-        let is_lifted = |held: &Held| is_killed || !held.live.lock().is_on(now);
-        self.held
-            .iter()
-            .enumerate()
-            .filter(|(_, held)| is_lifted(held))
-            .map(|(fault, _)| fault)
-            .collect()
+        let mut lifted = Vec::new();
+        for (fault, held) in self.held.iter_mut().enumerate() {
+            if !held.is_lifted && (is_killed || !held.live.lock().is_on(now)) {
+                held.is_lifted = true;
+                lifted.push(fault);
+            }
+        }
+        lifted
     }
 
     /// The fault has ended, though the exchange may go on: it is not active any more.

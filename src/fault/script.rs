@@ -248,16 +248,28 @@ impl Script {
     pub fn next(&mut self, now: Duration) -> Option<&Timed> {
         if self.next.is_none() {
             let timed = self.queue.pop_front()?;
-            let (timed, rest) = self.flow.cut(timed, now);
-            if let Some(fault) = timed.fault {
+            let by = timed.fault;
+            let (mut timed, rest) = self.flow.cut(timed, now);
+            for fault in by.into_iter().chain(timed.fault) {
                 self.mark_injected(fault);
             }
-            if let Some(rest) = rest {
+            if let Some(mut rest) = rest {
+                if by.is_some_and(|fault| self.is_error(fault)) {
+                    // Half an error is not taken back.
+                    rest.fault = None;
+                    timed.fault = timed.fault.filter(|fault| Some(*fault) != by);
+                }
                 self.queue.push_front(rest);
             }
             self.next = Some(timed);
         }
         self.next.as_ref()
+    }
+
+    /// Whether a fault puts an event of its own into the stream.
+    fn is_error(&self, fault: usize) -> bool {
+        let effect = self.effects.get(fault);
+        effect.is_some_and(|effect| matches!(effect.kind, Kind::ErrorEvent { .. }))
     }
 
     /// Takes what is next.

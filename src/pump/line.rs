@@ -42,8 +42,9 @@ impl Faults {
     /// How long no more of the request may be read after so many bytes.
     pub(crate) fn pause_for(&mut self, bytes: usize) -> Option<Duration> {
         self.script.upload_rate()?;
-        for fault in self.watch.lifted() {
-            self.script.lift(fault);
+        let lifted = self.watch.lifted();
+        self.script.lift(&lifted);
+        for fault in lifted {
             self.watch.release(fault);
         }
         let (fault, rate) = self.script.upload_rate()?;
@@ -546,13 +547,27 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Whether a fault may have been switched off just now.
+    pub(super) fn is_turned(&self) -> bool {
+        let faults = self.stages.faults.as_ref();
+        faults.is_some_and(|faults| faults.watch.is_turned())
+    }
+
     /// Ends what was switched off.
     pub(super) async fn lift<C: Client>(&mut self, client: &mut C) -> Went {
         let Some(faults) = &mut self.stages.faults else {
             return Ok(None);
         };
-        for fault in faults.watch.lifted() {
-            faults.script.lift(fault);
+        let lifted = faults.watch.lifted();
+        faults.script.lift(&lifted);
+        for timed in &mut self.shaped {
+            if let (Cue::Hold(silence), Some(fault)) = (&mut timed.cue, timed.fault)
+                && lifted.contains(&fault)
+            {
+                silence.time = Some(Duration::ZERO);
+            }
+        }
+        for fault in lifted {
             faults.watch.release(fault);
             if self.doing.as_ref().and_then(Doing::fault) == Some(fault)
                 && let Some(Doing::Drip { .. }) = self.doing.take()

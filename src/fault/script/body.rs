@@ -53,8 +53,13 @@ impl Script {
 
     pub(super) fn unit(&mut self, moment: Moment, mut unit: Unit) {
         if !self.is_over {
+            let seen = self.progress.seen;
             self.fire(&Place::Time(self.clock.when(moment)), When::default());
             self.fire_before(unit.part);
+            if self.is_over {
+                // It has not come yet, should it come after all.
+                self.progress.seen = seen;
+            }
         }
         if self.is_over {
             self.withheld.unit(moment, unit);

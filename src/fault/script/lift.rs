@@ -4,11 +4,20 @@ use std::time::Duration;
 
 use super::{Fate, Script};
 use crate::cue::{Cue, Timed};
-use crate::fault::kind::Kind;
 
 impl Script {
-    /// Ends a fault: what it has not done yet does not happen.
-    pub fn lift(&mut self, fault: usize) {
+    /// Ends faults: what they have not done yet does not happen.
+    pub fn lift(&mut self, faults: &[usize]) {
+        for fault in faults {
+            self.lift_one(*fault);
+        }
+        let ends = |timed: &Timed| matches!(timed.cue, Cue::End(_) | Cue::Cut(_));
+        if self.is_over && !self.is_ended && !self.queue.iter().chain(&self.next).any(ends) {
+            self.go_on();
+        }
+    }
+
+    fn lift_one(&mut self, fault: usize) {
         if let Some(effect) = self.effects.get_mut(fault) {
             effect.has_acted = true;
             if effect.fate == Fate::Waiting {
@@ -18,10 +27,7 @@ impl Script {
         self.clock.lift(fault);
         self.flow.lift(fault);
         self.edits.lift(fault);
-        let is_error = self
-            .effects
-            .get(fault)
-            .is_some_and(|effect| matches!(effect.kind, Kind::ErrorEvent { .. }));
+        let is_error = self.is_error(fault);
         let goes =
             |timed: &Timed| timed.fault == Some(fault) && (is_error || is_made_up(&timed.cue));
         self.queue.retain(|timed| !goes(timed));
@@ -39,10 +45,6 @@ impl Script {
                     Cue::Send(_) | Cue::Trailers(_) | Cue::End(_) | Cue::Cut(_) => {}
                 }
             }
-        }
-        let ends = |timed: &Timed| matches!(timed.cue, Cue::End(_) | Cue::Cut(_));
-        if self.is_over && !self.is_ended && !self.queue.iter().chain(&self.next).any(ends) {
-            self.go_on();
         }
     }
 }

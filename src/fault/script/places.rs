@@ -33,12 +33,12 @@ pub(super) struct Progress {
     pub(super) events: u64,
     /// How many bytes of the body are through.
     pub(super) bytes: u64,
-    seen: Seen,
+    pub(super) seen: Seen,
 }
 
 /// What has been in the answer.
-#[derive(Debug, Default)]
-struct Seen {
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
     tool_call: bool,
     token: bool,
     terminator: bool,

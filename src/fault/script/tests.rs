@@ -309,7 +309,7 @@ fn a_lifted_fault_does_nothing_more() {
     );
     assert_eq!(script.next(ms(10)).unwrap().due, Some(ms(60_010)));
     for fault in 0..3 {
-        script.lift(fault);
+        script.lift(&[fault]);
     }
     script.chunk(at(20), Bytes::from_static(b"x"));
     script.end(at(30), Ending::Complete);
@@ -338,4 +338,92 @@ fn an_error_in_a_stream_has_the_shape_that_was_asked_for() {
         assert_eq!(told[3], "20 end complete", "{style:?}");
         assert_eq!(fates, [Fate::Injected]);
     }
+}
+
+/// What a client gets whose faults are all ended once `seen` cues went out, of a stream that came in one piece.
+fn play_and_lift(kinds: Vec<Kind>, seen: usize) -> Vec<String> {
+    let all: Vec<usize> = (0..kinds.len()).collect();
+    let mut script = script(kinds);
+    let at = |millis| Moment {
+        at: ms(millis),
+        is_live: true,
+    };
+    let headers = [("content-type", "text/event-stream")]
+        .into_iter()
+        .collect();
+    script.head(
+        at(10),
+        ResponseHead {
+            status: 200,
+            reason: None,
+            headers,
+        },
+    );
+    script.chunk(at(20), Bytes::from(THREE.concat()));
+    script.end(at(20), Ending::Complete);
+    let mut bytes = Vec::new();
+    for _ in 0..seen {
+        script.next(ms(20));
+        if let Some(Cue::Send(sent)) = script.take().map(|timed| timed.cue) {
+            bytes.extend_from_slice(&sent);
+        }
+    }
+    script.lift(&all);
+    while script.next(ms(60_000)).is_some() {
+        match script.take().map(|timed| timed.cue) {
+            Some(Cue::Send(sent)) => bytes.extend_from_slice(&sent),
+            Some(Cue::End(Ending::Complete)) => bytes.extend_from_slice(b"END"),
+            _ => {}
+        }
+    }
+    String::from_utf8(bytes)
+        .unwrap()
+        .split_inclusive("\n\n")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn faults_that_end_together_leave_no_trace_of_each_other() {
+    let told = play_and_lift(
+        vec![
+            Kind::Cut {
+                after: Position::Events(1),
+                how: How::Reset,
+            },
+            Kind::Cut {
+                after: Position::BeforeTerminator,
+                how: How::MissingTerminator,
+            },
+            Kind::Duplicate(crate::fault::position::Events::At(vec![2])),
+        ],
+        1,
+    );
+    assert_eq!(
+        told,
+        ["data: a\n\n", "data: b\n\n", "data: [DONE]\n\n", "END"]
+    );
+}
+
+#[test]
+fn an_error_that_has_begun_to_go_out_goes_out_whole() {
+    let told = play_and_lift(
+        vec![
+            Kind::Bandwidth {
+                down: Some(ByteSize(1000)),
+                up: None,
+            },
+            Kind::ErrorEvent {
+                after: Position::Events(1),
+                error: ErrorName::Internal,
+                style: EventStyle::Captured,
+                then: Then::Continue,
+            },
+        ],
+        5,
+    );
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert!(told[1].starts_with("data: {\"error\""), "{told:?}");
+    assert!(told[1].ends_with("}}\n\n"), "{told:?}");
+    assert_eq!(told[2..], ["data: b\n\n", "data: [DONE]\n\n", "END"]);
 }
