@@ -358,6 +358,12 @@ impl Client for Http1Client<'_> {
             .map_err(|_| Left)
     }
 
+    /// It goes out when the client is listened to, which is next.
+    fn uncork(&mut self) -> Result<(), Left> {
+        self.ctl.cork(false);
+        Ok(())
+    }
+
     fn hold_back(&mut self) -> bool {
         self.ctl.allow(0);
         true

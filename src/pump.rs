@@ -41,6 +41,11 @@ pub trait Client: Send {
     /// Lets so many more bytes of a head go out that was sent in drips. Says whether it is out.
     fn let_out(&mut self, bytes: usize) -> impl Future<Output = Result<bool, Left>> + Send;
 
+    /// Sends what was held back because more was to follow, which does not come after all.
+    fn uncork(&mut self) -> Result<(), Left> {
+        Ok(())
+    }
+
     /// Has the next head stay back until it is [let out](Self::let_out), if the client's protocol allows that.
     fn hold_back(&mut self) -> bool;
 
@@ -136,68 +141,85 @@ pub async fn run<C: Client>(
             .gate()
             .filter(|_| may_listen && !tally.request_is_through);
         let is_tired = (burst >= BURST || line.is_turned()) && !line.is_ahead();
-        if !is_tired && let Some(went) = line.hurry(next, client, source, marks, tally).await {
+        // What came of the request counts before the answer to it: a client whose request is through keeps its connection.
+        let heard = if may_listen && !tally.request_is_through && gate.is_none() {
+            at_once(client.hear()).await
+        } else {
+            None
+        };
+        let turn = if let Some(heard) = heard {
+            Turn::Heard(heard)
+        } else if !is_tired && let Some(went) = line.hurry(next, client, source, marks, tally).await
+        {
             burst += 1;
-            if let Some(end) = went.transpose() {
-                return over(end, &line, source);
-            }
-            continue;
-        }
-        burst = if is_tired { 0 } else { burst + 1 };
-        let went = tokio::select! {
-            biased;
-            () = until(next.and_then(Due::moment)), if next.is_some() && !is_tired => {
-                line.play(client, source, marks, tally).await
-            }
-            step = listen(source, request_end, next.is_none() && !line.is_over()), if !is_tired => {
-                line.take(step, client, source, marks, tally).await
-            }
-            () = until(deadline), if deadline.is_some() && next.is_none() => {
-                line.tick();
-                Ok(None)
-            }
-            () = line.turned() => line.lift(client).await,
-            () = until(gate), if gate.is_some() => {
-                line.open_gate();
-                Ok(None)
-            }
-            heard = client.hear(), if may_listen && gate.is_none() => match heard {
-                Ok(Some(bytes)) => {
-                    line.close_gate(bytes.len());
-                    pieces.push_back(Piece::Data(bytes));
-                    // It goes on at once where there is room for it.
-                    burst = if is_tired { BURST } else { burst };
-                    Ok(None)
+            Turn::Went(went)
+        } else {
+            burst = if is_tired { 0 } else { burst + 1 };
+            tokio::select! {
+                biased;
+                () = until(next.and_then(Due::moment)), if next.is_some() && !is_tired => {
+                    Turn::Went(line.play(client, source, marks, tally).await)
                 }
-                Ok(None) => {
-                    tally.request_is_through = true;
-                    request_end = Instant::now();
-                    line.set_request_end(request_end);
-                    pieces.push_back(Piece::End);
-                    Ok(None)
+                step = listen(source, request_end, next.is_none() && !line.is_over()), if !is_tired => {
+                    Turn::Went(line.take(step, client, source, marks, tally).await)
                 }
-                Err(Left) => Err(Left),
-            },
-            permit = reserve(up.clone()), if up.is_some() && !pieces.is_empty() => {
-                match (permit, pieces.pop_front()) {
-                    (Some(permit), Some(piece)) => {
-                        let is_last = matches!(piece, Piece::End);
-                        drop(permit.send(piece));
-                        if is_last {
-                            up = None;
+                () = until(deadline), if deadline.is_some() && next.is_none() => {
+                    line.tick();
+                    Turn::Went(Ok(None))
+                }
+                () = line.turned() => Turn::Went(line.lift(client).await),
+                () = until(gate), if gate.is_some() => {
+                    line.open_gate();
+                    Turn::Went(Ok(None))
+                }
+                heard = client.hear(), if may_listen && gate.is_none() => Turn::Heard(heard),
+                permit = reserve(up.clone()), if up.is_some() && !pieces.is_empty() => {
+                    match (permit, pieces.pop_front()) {
+                        (Some(permit), Some(piece)) => {
+                            let is_last = matches!(piece, Piece::End);
+                            drop(permit.send(piece));
+                            if is_last {
+                                up = None;
+                            }
                         }
+                        // Nobody takes the rest of the request any more; what the upstream said last is yet to come.
+                        _ => up = None,
                     }
-                    // Nobody takes the rest of the request any more; what the upstream said last is yet to come.
-                    _ => up = None,
+                    Turn::Went(Ok(None))
                 }
+                () = std::future::ready(()), if is_tired => Turn::Went(Ok(None)),
+            }
+        };
+        let went = match turn {
+            Turn::Went(went) => went,
+            Turn::Heard(Ok(Some(bytes))) => {
+                line.close_gate(bytes.len());
+                pieces.push_back(Piece::Data(bytes));
+                // It goes on at once where there is room for it.
+                burst = BURST;
                 Ok(None)
             }
-            () = std::future::ready(()), if is_tired => Ok(None),
+            Turn::Heard(Ok(None)) => {
+                tally.request_is_through = true;
+                request_end = Instant::now();
+                line.set_request_end(request_end);
+                pieces.push_back(Piece::End);
+                Ok(None)
+            }
+            Turn::Heard(Err(Left)) => Err(Left),
         };
         if let Some(end) = went.transpose() {
             return over(end, &line, source);
         }
     }
+}
+
+/// What a turn of the loop brought.
+enum Turn {
+    /// A step of the answer went; the outcome, if it was the last.
+    Went(Result<Option<Outcome>, Left>),
+    /// The client was heard.
+    Heard(Result<Option<Bytes>, Left>),
 }
 
 /// How an answer ended.
@@ -219,6 +241,15 @@ async fn listen(source: &mut Source, request_end: Instant, is_wanted: bool) -> S
         source.go_on().await;
     }
     source.next(request_end).await
+}
+
+/// What a future has ready.
+async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        ready = future => Some(ready),
+        () = std::future::ready(()) => None,
+    }
 }
 
 async fn reserve(up: Option<mpsc::Sender<Piece>>) -> Option<mpsc::OwnedPermit<Piece>> {

@@ -204,6 +204,10 @@ impl Client for H2Client {
         Ok(())
     }
 
+    fn uncork(&mut self) -> Result<(), Left> {
+        self.begin(false)
+    }
+
     fn hold_back(&mut self) -> bool {
         false
     }

@@ -567,6 +567,10 @@ impl<'a> Line<'a> {
                 silence.time = Some(Duration::ZERO);
             }
         }
+        if !lifted.is_empty() {
+            // What was next may have gone with its fault.
+            client.uncork()?;
+        }
         for fault in lifted {
             faults.watch.release(fault);
             if self.doing.as_ref().and_then(Doing::fault) == Some(fault)
