@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
 use crate::board::Watch;
@@ -134,6 +135,7 @@ pub async fn run<C: Client>(
     let mut line = Line::new(stages, request_end);
     let mut burst = 0;
     loop {
+        pass_on(&mut pieces, &mut up);
         let next = line.next();
         let deadline = line.deadline();
         let may_listen = tally.request_is_through || (up.is_some() && pieces.is_empty());
@@ -173,20 +175,7 @@ pub async fn run<C: Client>(
                     Turn::Went(Ok(None))
                 }
                 heard = client.hear(), if may_listen && gate.is_none() => Turn::Heard(heard),
-                permit = reserve(up.clone()), if up.is_some() && !pieces.is_empty() => {
-                    match (permit, pieces.pop_front()) {
-                        (Some(permit), Some(piece)) => {
-                            let is_last = matches!(piece, Piece::End);
-                            drop(permit.send(piece));
-                            if is_last {
-                                up = None;
-                            }
-                        }
-                        // Nobody takes the rest of the request any more; what the upstream said last is yet to come.
-                        _ => up = None,
-                    }
-                    Turn::Went(Ok(None))
-                }
+                () = room(up.as_ref()), if up.is_some() && !pieces.is_empty() => Turn::Went(Ok(None)),
                 () = std::future::ready(()), if is_tired => Turn::Went(Ok(None)),
             }
         };
@@ -195,8 +184,6 @@ pub async fn run<C: Client>(
             Turn::Heard(Ok(Some(bytes))) => {
                 line.close_gate(bytes.len());
                 pieces.push_back(Piece::Data(bytes));
-                // It goes on at once where there is room for it.
-                burst = BURST;
                 Ok(None)
             }
             Turn::Heard(Ok(None)) => {
@@ -252,8 +239,30 @@ async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-async fn reserve(up: Option<mpsc::Sender<Piece>>) -> Option<mpsc::OwnedPermit<Piece>> {
-    up?.reserve_owned().await.ok()
+/// Passes on what there is room for.
+fn pass_on(pieces: &mut VecDeque<Piece>, up: &mut Option<mpsc::Sender<Piece>>) {
+    while let Some((sender, piece)) = up.as_ref().zip(pieces.pop_front()) {
+        let is_last = matches!(piece, Piece::End);
+        match sender.try_send(piece) {
+            Ok(()) if is_last => *up = None,
+            Ok(()) => {}
+            Err(TrySendError::Full(piece)) => {
+                pieces.push_front(piece);
+                return;
+            }
+            // Nobody takes the rest of the request any more; what the upstream said last is yet to come.
+            Err(TrySendError::Closed(_)) => *up = None,
+        }
+    }
+}
+
+/// Resolves when there is room for a piece, or nobody takes any more.
+async fn room(up: Option<&mpsc::Sender<Piece>>) {
+    match up {
+        // Whether there is room is seen when it is used.
+        Some(up) => drop(up.reserve().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Rests for so long, or until a fault is switched off.
