@@ -5,20 +5,24 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::{Client, Left, Outcome, Tally};
-use crate::board::Watch;
-use crate::cue::{Cue, Cut, Drip, Silence, Timed};
-use crate::fault::script::{Moment, Script};
+use crate::cue::{Cue, Cut, Timed};
 use crate::message::{Ending, Headers};
 use crate::source::{EARLY, Source, Step, What};
 
+pub use faults::Faults;
 pub use shape::Shape;
 
+use doing::Doing;
+use steps::{cue_of, due_of, moment_of};
+
+mod doing;
+mod faults;
 mod shape;
+mod steps;
 
 /// What an answer passes on its way. Nothing by default.
 #[derive(Debug, Default)]
@@ -27,36 +31,6 @@ pub struct Stages {
     pub faults: Option<Faults>,
     /// Where its writes begin and end, and when they are due.
     pub shape: Option<Shape>,
-}
-
-/// The faults of one exchange: what they do, and whether they still may.
-#[derive(Debug)]
-pub struct Faults {
-    /// What they do.
-    pub script: Box<Script>,
-    /// Whether they still may.
-    pub watch: Watch,
-}
-
-impl Faults {
-    /// How long no more of the request may be read after so many bytes.
-    pub(crate) fn pause_for(&mut self, bytes: usize) -> Option<Duration> {
-        self.script.upload_rate()?;
-        let lifted = self.watch.lifted();
-        self.script.lift(&lifted);
-        for fault in lifted {
-            self.watch.release(fault);
-        }
-        let (fault, rate) = self.script.upload_rate()?;
-        self.script.mark_injected(fault);
-        // Up to 2^52 bytes a number of bytes is exact as a float.
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a piece of a request is far smaller"
-        )]
-        let seconds = bytes as f64 / rate.max(1) as f64;
-        Some(Duration::from_secs_f64(seconds.min(FAR.as_secs_f64())))
-    }
 }
 
 /// Where an answer is on its way.
@@ -76,87 +50,9 @@ pub(super) struct Line<'a> {
     ahead: Option<Step>,
 }
 
-/// What takes its time.
-enum Doing {
-    Silence {
-        until: Option<Instant>,
-        noise: Option<Noise>,
-        fault: Option<usize>,
-    },
-    Drip {
-        drip: Drip,
-        next: Instant,
-        fault: Option<usize>,
-    },
-}
-
-/// What is sent in a silence.
-struct Noise {
-    bytes: Bytes,
-    every: Duration,
-    next: Instant,
-}
-
-impl Doing {
-    fn fault(&self) -> Option<usize> {
-        match self {
-            Self::Silence { fault, .. } | Self::Drip { fault, .. } => *fault,
-        }
-    }
-
-    /// When there is something to do; never, for an endless silence without noise.
-    fn due(&self) -> Instant {
-        match self {
-            Self::Silence { until, noise, .. } => {
-                let noise = noise.as_ref().map(|noise| noise.next);
-                until
-                    .iter()
-                    .chain(&noise)
-                    .min()
-                    .copied()
-                    .unwrap_or_else(|| Instant::now() + FAR)
-            }
-            Self::Drip { next, .. } => *next,
-        }
-    }
-}
-
 /// How long ago a moment was.
 fn since(moment: Instant) -> Duration {
     Instant::now().saturating_duration_since(moment)
-}
-
-/// When a step of the answer is due, from the end of the request.
-fn due_of(step: &Step, request_end: Instant) -> Option<Duration> {
-    step.due
-        .map(|due| due.saturating_duration_since(request_end))
-}
-
-/// When a step came or is due, for faults.
-fn moment_of(step: &Step, request_end: Instant) -> Moment {
-    let due = due_of(step, request_end);
-    Moment {
-        at: due.unwrap_or_else(|| {
-            step.came
-                .unwrap_or_else(Instant::now)
-                .saturating_duration_since(request_end)
-        }),
-        is_live: due.is_none(),
-    }
-}
-
-/// A step as a cue; `room` becomes what a chunk takes of what may wait. Gives back what is no part of an answer.
-fn cue_of(step: Step, room: &mut Option<OwnedSemaphorePermit>) -> Result<Cue, Step> {
-    match step.what {
-        What::Head(head) => Ok(Cue::Head(head, None)),
-        What::Chunk(bytes, taken) => {
-            *room = taken;
-            Ok(Cue::Send(bytes))
-        }
-        What::Trailers(trailers) => Ok(Cue::Trailers(trailers)),
-        What::End(ending) => Ok(Cue::End(ending)),
-        What::Interim(_) | What::Failed(_) | What::Unreadable(_) => Err(step),
-    }
 }
 
 /// When there is something to do.
@@ -445,77 +341,6 @@ impl<'a> Line<'a> {
         Ok(outcome)
     }
 
-    fn begin(&mut self, silence: Silence, fault: Option<usize>) {
-        let now = Instant::now();
-        self.doing = Some(Doing::Silence {
-            until: silence.time.map(|time| now + time.min(FAR)),
-            noise: silence.noise.map(|(bytes, every)| {
-                let every = every.max(NOISE_EVERY_MIN);
-                Noise {
-                    bytes,
-                    every,
-                    next: now + every,
-                }
-            }),
-            fault,
-        });
-    }
-
-    async fn go_on<C: Client>(
-        &mut self,
-        doing: Doing,
-        client: &mut C,
-        tally: &mut Tally,
-    ) -> Result<(), Left> {
-        let now = Instant::now();
-        match doing {
-            Doing::Silence {
-                until: Some(until),
-                fault,
-                ..
-            } if until <= now + EARLY => {
-                if let Some(fault) = fault {
-                    self.note(fault, until);
-                    self.release(fault);
-                }
-            }
-            Doing::Silence {
-                until,
-                mut noise,
-                fault,
-            } => {
-                if let Some(noise) = &mut noise
-                    && noise.next <= now + EARLY
-                {
-                    tally.bytes += noise.bytes.len() as u64;
-                    tally.chunks += 1;
-                    client.write(noise.bytes.clone(), false).await?;
-                    noise.next += noise.every;
-                }
-                self.doing = Some(Doing::Silence {
-                    until,
-                    noise,
-                    fault,
-                });
-            }
-            Doing::Drip { drip, next, fault } => {
-                if let Some(fault) = fault {
-                    self.note(fault, next);
-                }
-                if client.let_out(drip.bytes).await? {
-                    self.release_with_head();
-                } else {
-                    self.doing = Some(Doing::Drip {
-                        drip,
-                        next: next + drip.every,
-                        fault,
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// When a stage acts though the source is silent.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let fault = self
@@ -671,6 +496,3 @@ impl<'a> Line<'a> {
 
 /// Later than anyone waits, and still a moment: 30 years.
 const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
-
-/// Noise more often than this is no silence any more.
-const NOISE_EVERY_MIN: Duration = Duration::from_millis(1);
