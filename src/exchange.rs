@@ -615,14 +615,14 @@ impl Exchange<'_> {
                         .refuse(Refused::exhausted(&canonical, count), collected.upload())
                         .await
                 }
-                on_miss => self.missed(served, collected, on_miss).await,
+                on_miss => Box::pin(self.missed(served, collected, on_miss)).await,
             },
             Found::Nothing => match self.route.on_miss {
                 OnMiss::Refuse => {
                     let refused = self.explain(canonical).await;
                     served.refuse(refused, collected.upload()).await
                 }
-                on_miss => self.missed(served, collected, on_miss).await,
+                on_miss => Box::pin(self.missed(served, collected, on_miss)).await,
             },
         }
     }

@@ -146,9 +146,9 @@ impl HttpServerApp for Proxy {
         if wants_tunnel(&session, &incoming)
             && let Some(upstream) = tunnel::upstream_of(&plan, &incoming.head)
         {
-            return self
-                .upgrade(session, &ctl, &plan, upstream, &incoming, &log)
-                .await;
+            // On the heap for its time, and not in the state of every connection.
+            let upgrade = self.upgrade(session, &ctl, &plan, upstream, &incoming, &log);
+            return Box::pin(upgrade).await;
         }
         let started = Instant::now();
         let mut client = Http1Client::new(session, &ctl);

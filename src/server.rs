@@ -268,7 +268,8 @@ async fn serve(
     }
     match opened {
         Ok(Ok((conn, true))) => {
-            serve_connection(conn, Some(peer.ip()), &proxy, stages).await;
+            // On the heap, and not in the state of connections with HTTP/1 too.
+            Box::pin(serve_connection(conn, Some(peer.ip()), &proxy, stages)).await;
         }
         Ok(Ok((conn, false))) => {
             conn.ctl().keep_line(b"");
@@ -291,7 +292,7 @@ async fn open(tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Conn, boo
         return Ok((conn, is_http2));
     };
     tcp.set_nodelay(true)?;
-    let tls = tls.accept(tcp).await?;
+    let tls = Box::pin(tls.accept(tcp)).await?;
     let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok((Conn::tls(tls)?, is_http2))
 }

@@ -112,7 +112,8 @@ impl Pool {
             }
             Err(no_connection(goal.origin, failure))
         };
-        in_time(goal, connecting).await
+        // On the heap for its short time, and not in the state of the whole call.
+        in_time(goal, Box::pin(connecting)).await
     }
 
     /// A new connection with HTTP/1.1, whatever else is spoken with this origin.
