@@ -98,12 +98,11 @@ impl<'a> Line<'a> {
         if let Some(doing) = &self.doing {
             return Some(Due::At(doing.due()));
         }
-        let now = self.now();
         if let Some(timed) = self.shaped.front() {
             return Some(self.due(timed.due));
         }
         let front = match &mut self.stages.faults {
-            Some(faults) => faults.script.next(now),
+            Some(faults) => faults.script.next(since(self.request_end)),
             None => self.waiting.front(),
         };
         let due = front.map(|timed| timed.due);
@@ -255,11 +254,10 @@ impl<'a> Line<'a> {
         marks: &Headers,
         tally: &mut Tally,
     ) -> Went {
-        let now = self.now();
         let Some(shape) = &mut self.stages.shape else {
             return self.carry_out(timed, client, source, marks, tally).await;
         };
-        shape.take(now, timed, &mut self.shaped);
+        shape.take(since(self.request_end), timed, &mut self.shaped);
         Ok(None)
     }
 
@@ -431,20 +429,20 @@ impl<'a> Line<'a> {
 
     /// Whether a write follows at once, so that both may leave together.
     fn has_more(&mut self, source: &Source) -> bool {
-        let (now, request_end) = (self.now(), self.request_end);
+        let request_end = self.request_end;
         if let Some(timed) = self.shaped.front() {
-            return timed.due.is_none_or(|due| due <= now);
+            return timed.due.is_none_or(|due| due <= since(request_end));
         }
         if self.stages.shape.is_some() {
             // The next write is as far away as the shape wants.
             return false;
         }
         match &mut self.stages.faults {
-            Some(faults) => match faults.script.next(now) {
+            Some(faults) => match faults.script.next(since(request_end)) {
                 Some(timed) => {
                     !timed.is_apart
                         && !matches!(timed.cue, Cue::Hold(_) | Cue::Cut(_))
-                        && timed.due.is_none_or(|due| due <= now)
+                        && timed.due.is_none_or(|due| due <= since(request_end))
                 }
                 // What the source says next may begin with a silence.
                 None => false,
