@@ -7,11 +7,15 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::board::Board;
 use crate::cassette::{
     Direction, Item, ItemBody, ItemKind, Matching, Play, RecordedBody, Recording,
 };
 use crate::dialect::Dialect;
+use crate::dialect::asked::Asked;
 use crate::dice::Draw;
+use crate::fault::kind::{Basis, Kind};
+use crate::fault::script::{Armed, Scene, Script};
 use crate::message::{RequestHead, ResponseHead};
 use crate::shape::pacer::Pacer;
 use crate::shape::schedule::Timing;
@@ -33,6 +37,8 @@ struct Listener {
     got: Vec<(u64, Got)>,
     leaves_after: Option<Duration>,
     write_takes: Duration,
+    /// Of the head and each write: whether more was to follow at once.
+    more: Vec<bool>,
 }
 
 impl Listener {
@@ -42,6 +48,7 @@ impl Listener {
             got: Vec::new(),
             leaves_after: None,
             write_takes: Duration::ZERO,
+            more: Vec::new(),
         }
     }
 
@@ -58,7 +65,8 @@ impl Client for Listener {
         Ok(())
     }
 
-    async fn head(&mut self, head: &ResponseHead, _: bool) -> Result<(), Left> {
+    async fn head(&mut self, head: &ResponseHead, more: bool) -> Result<(), Left> {
+        self.more.push(more);
         let names = head
             .headers
             .iter()
@@ -68,7 +76,8 @@ impl Client for Listener {
         Ok(())
     }
 
-    async fn write(&mut self, bytes: Bytes, _: bool) -> Result<(), Left> {
+    async fn write(&mut self, bytes: Bytes, more: bool) -> Result<(), Left> {
+        self.more.push(more);
         sleep(self.write_takes).await;
         let text = std::str::from_utf8(&bytes).unwrap().to_owned();
         self.note(Got::Bytes(text.leak()));
@@ -305,4 +314,57 @@ async fn trailers_are_replayed_between_the_last_chunk_and_the_end() {
             ]
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_ready_leaves_together_under_a_fault_too() {
+    let armed = Armed {
+        kind: Kind::Latency {
+            time: "50ms".parse().unwrap(),
+            basis: Basis::Add,
+        },
+        chance: Draw::from_bits(7).stream(),
+        stand_in: None,
+        is_for_connection: false,
+    };
+    let request = RequestHead {
+        method: "GET".to_owned(),
+        path: "/".to_owned(),
+        query: None,
+        headers: Headers::new(),
+    };
+    let scene = Scene {
+        asked: Asked::read(None, &request, b""),
+        limits: Headers::new(),
+        counts_tokens: false,
+        seed: 7,
+        now: SystemTime::UNIX_EPOCH,
+    };
+    let mut stages = Stages {
+        faults: Some(Faults {
+            script: Box::new(Script::new(vec![armed], scene)),
+            watch: Arc::new(Board::new()).watch(Vec::new()),
+        }),
+        shape: None,
+    };
+    let answer = answer(&[(0, "a"), (0, "b"), (30, "c")]);
+    let timing = Timing::Recorded { speed: 1.0 };
+    let pacer = Pacer::new(&timing, false, Dialect::Plain, Draw::from_bits(0));
+    let upload = Upload {
+        read: None,
+        is_through: true,
+    };
+    let mut client = Listener::new();
+    let outcome = run(
+        &mut client,
+        &mut Source::Synth(Synth::new(answer, pacer)),
+        upload,
+        Instant::now(),
+        &Headers::new(),
+        &mut stages,
+        &mut Tally::default(),
+    )
+    .await;
+    assert_eq!(outcome, Outcome::Completed);
+    assert_eq!(client.more, [true, true, false, true]);
 }
