@@ -180,7 +180,7 @@ impl Script {
     }
 
     /// The head of the answer.
-    fn head(&mut self, moment: Moment, mut head: ResponseHead) {
+    fn head(&mut self, moment: Moment, mut head: Box<ResponseHead>) {
         let before = self.clock.head(moment);
         self.mark_begun();
         if self.stand_in(before) {

@@ -2,13 +2,13 @@
 //!
 //! One word is one token. Id and time of an answer come from a hash of the request.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::chunks::Told;
+use super::{Answer, Chunks};
 use crate::message::{Headers, RequestHead, ResponseHead};
 
 use wish::Wish;
@@ -86,22 +86,23 @@ fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
             None,
         );
         // All other events differ in their word only.
-        let any = delta(json!({ "content": "" }), None).to_string();
+        let any = line(&delta(json!({ "content": "" }), None));
         let (before, after) = any.rsplit_once(r#""""#).unwrap_or_default();
-        let mut events = vec![first.to_string()];
-        events.extend(
-            words
-                .iter()
-                .map(|word| format!("{before}{}{after}", Value::from(word.as_str()))),
-        );
-        let tokens = 1..events.len();
-        events.push(delta(json!({}), Some(finish_reason)).to_string());
+        let mut closing = vec![line(&delta(json!({}), Some(finish_reason)))];
         if wish.has_usage {
             let mut last = event(json!([]));
             last["usage"] = usage;
-            events.push(last.to_string());
+            closing.push(line(&last));
         }
-        stream(&events, tokens)
+        closing.push("data: [DONE]\n\n".to_owned());
+        stream(Told {
+            opening: vec![line(&first)],
+            around: (before.to_owned(), after.to_owned()),
+            words,
+            closing,
+            first: FIRST,
+            gap: GAP,
+        })
     } else {
         let completion = json!({
             "id": id,
@@ -110,7 +111,7 @@ fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
             "model": wish.model,
             "choices": [{
                 "index": 0,
-                "message": { "role": "assistant", "content": words.concat(), "refusal": null },
+                "message": { "role": "assistant", "content": words.text(), "refusal": null },
                 "logprobs": null,
                 "finish_reason": finish_reason,
             }],
@@ -140,28 +141,27 @@ fn created(hash: &blake3::Hash) -> u64 {
     EPOCH + u64::from(u32::from_be_bytes([0, a, b, c]))
 }
 
-/// A stream of these events, of which some are one token each.
-fn stream(events: &[String], tokens: Range<usize>) -> Answer {
+/// An event as it goes out.
+fn line(event: &Value) -> String {
+    format!("data: {event}\n\n")
+}
+
+/// A stream of these events, with a token in each that has a word.
+fn stream(told: Told) -> Answer {
     let mut headers = Headers::new();
     headers.push("content-type", "text/event-stream; charset=utf-8");
     headers.push("cache-control", "no-cache");
     // Without it the end of the connection would be the end of the answer, and nobody could tell that from a failure.
     headers.push("transfer-encoding", "chunked");
-    let lines = events
-        .iter()
-        .map(|event| format!("data: {event}\n\n"))
-        .chain(["data: [DONE]\n\n".to_owned()]);
+    let first = told.opening.len();
     Answer {
         head: ResponseHead {
             status: 200,
             reason: None,
             headers,
         },
-        chunks: lines
-            .enumerate()
-            .map(|(index, line)| (due(index), Bytes::from(line)))
-            .collect(),
-        tokens: Some(tokens),
+        tokens: Some(first..first + told.words.len()),
+        chunks: told.into(),
     }
 }
 
@@ -181,7 +181,7 @@ fn whole(status: u16, body: &Value, at: Duration) -> Answer {
             reason: None,
             headers,
         },
-        chunks: vec![(at, body)],
+        chunks: Chunks::from_iter([(at, body)]),
         tokens: None,
     }
 }

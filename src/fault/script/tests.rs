@@ -54,11 +54,11 @@ fn play(kinds: Vec<Kind>, events: &[&'static str]) -> (Vec<String>, Vec<Fate>) {
     };
     script.head(
         at(10),
-        ResponseHead {
+        Box::new(ResponseHead {
             status: 200,
             reason: None,
             headers,
-        },
+        }),
     );
     let mut time = 10;
     for event in events {
@@ -301,11 +301,11 @@ fn a_lifted_fault_does_nothing_more() {
     };
     script.head(
         at(10),
-        ResponseHead {
+        Box::new(ResponseHead {
             status: 200,
             reason: None,
             headers: Headers::new(),
-        },
+        }),
     );
     assert_eq!(script.next(ms(10)).unwrap().due, Some(ms(60_010)));
     for fault in 0..3 {
@@ -353,11 +353,11 @@ fn play_and_lift(kinds: Vec<Kind>, seen: usize) -> Vec<String> {
         .collect();
     script.head(
         at(10),
-        ResponseHead {
+        Box::new(ResponseHead {
             status: 200,
             reason: None,
             headers,
-        },
+        }),
     );
     script.chunk(at(20), Bytes::from(THREE.concat()));
     script.end(at(20), Ending::Complete);

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::synth::words::Words;
+
 /// What a request for a completion asks for.
 pub(super) struct Wish {
     pub(super) model: String,
@@ -75,7 +77,7 @@ impl Wish {
     }
 
     /// The words of the answer, and why it ends.
-    pub(super) fn words(&self) -> (Vec<String>, &'static str) {
+    pub(super) fn words(&self) -> (Words, &'static str) {
         let mut said = self.last_words.split_whitespace();
         let echo: Vec<String> = said
             .by_ref()
@@ -91,7 +93,7 @@ impl Wish {
                 echo.join(" ")
             )
         };
-        let mut words: Vec<String> = text
+        let said: Vec<String> = text
             .split(' ')
             .enumerate()
             .map(|(index, word)| {
@@ -102,15 +104,10 @@ impl Wish {
                 }
             })
             .collect();
-        let more = self.min_tokens.saturating_sub(words.len());
-        words.extend(FILLER.into_iter().cycle().take(more).map(str::to_owned));
-        match self.max_tokens {
-            Some(most) if most < words.len() => {
-                words.truncate(most);
-                (words, "length")
-            }
-            Some(_) | None => (words, "stop"),
-        }
+        let wanted = said.len().max(self.min_tokens);
+        let most = self.max_tokens.unwrap_or(usize::MAX);
+        let reason = if most < wanted { "length" } else { "stop" };
+        (Words::new(said, self.min_tokens, most), reason)
     }
 }
 
@@ -174,11 +171,6 @@ fn text_of(message: &Value) -> String {
 
 /// In words, and of each in characters.
 const MAX_ECHO: usize = 40;
-
-/// What an answer is drawn out with.
-const FILLER: [&str; 8] = [
-    " And", " so", " it", " goes", " on,", " word", " by", " word.",
-];
 
 /// The most tokens that an answer is drawn out to.
 const MAX_FILLED: usize = 20_000;
