@@ -404,7 +404,7 @@ const MAX_LINE: usize = 140;
 
 /// The only files that know what the proxy is built on.
 const PINGORA: [&str; 8] = [
-    "conn.rs",
+    "conn/digest.rs",
     "pool/mod.rs",
     "proxy.rs",
     "reader/h1.rs",
