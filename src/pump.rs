@@ -136,7 +136,12 @@ pub async fn run<C: Client>(
     let mut line = Line::new(stages, request_end);
     let mut burst = 0;
     let mut alarm = pin!(None);
+    // A piece of the request whose time is not up, where a fault says how fast it may come.
+    let mut held = None;
     loop {
+        if line.gate().is_none() {
+            pieces.extend(held.take());
+        }
         pass_on(&mut pieces, &mut up);
         let next = line.next();
         let deadline = line.deadline();
@@ -191,7 +196,7 @@ pub async fn run<C: Client>(
             Turn::Lift => line.lift(client).await.map(|()| None),
             Turn::Heard(Ok(Some(bytes))) => {
                 line.close_gate(bytes.len());
-                pieces.push_back(Piece::Data(bytes));
+                held = Some(Piece::Data(bytes));
                 Ok(None)
             }
             Turn::Heard(Ok(None)) => {

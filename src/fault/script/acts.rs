@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::Script;
 use super::clock::When;
-use super::units::Units;
 use crate::cue::{Cue, Cut, Silence};
 use crate::fault::edit::corrupt::Corrupter;
 use crate::fault::kind::{How, KeepAlive, Kind, Then};
@@ -53,7 +52,7 @@ impl Script {
                 error, style, then, ..
             } => {
                 // Elsewhere there is no place for it.
-                if !self.is_stream() {
+                if !self.is_stream {
                     return;
                 }
                 let frames = provider::event(*error, &self.scene.context(), &self.place, *style);
@@ -90,12 +89,7 @@ impl Script {
             KeepAlive::Comment => dialect.comment(),
             KeepAlive::Ping => dialect.ping(),
         };
-        frame.filter(|_| self.is_stream()).map(Bytes::from_static)
-    }
-
-    /// Whether the body is a stream whose events are told apart.
-    fn is_stream(&self) -> bool {
-        self.units.as_ref().is_some_and(Units::has_events)
+        frame.filter(|_| self.is_stream).map(Bytes::from_static)
     }
 }
 

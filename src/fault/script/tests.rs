@@ -7,6 +7,8 @@ use crate::fault::position::Position;
 use crate::message::RequestHead;
 use crate::units::{ByteSize, Span};
 
+mod edges;
+
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
