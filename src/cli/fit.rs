@@ -113,7 +113,7 @@ fn token_times(recording: &Recording) -> std::io::Result<Vec<TokenTime>> {
         Some(side) => Some((side, side.open()?)),
         None => None,
     };
-    let mut meter = Meter::new(true, Dialect::of(&recording.request));
+    let mut meter = Meter::of_events(Dialect::of(&recording.request));
     let mut times = Vec::new();
     for item in &recording.items {
         if item.direction != Direction::Down || item.kind != ItemKind::Bytes {
