@@ -53,19 +53,13 @@ impl Told {
             return Some(Bytes::copy_from_slice(event.as_bytes()));
         };
         let (before, after) = &self.around;
-        let mut event = String::with_capacity(before.len() + word.len() + 8 + after.len());
-        event.push_str(before);
-        if word
-            .bytes()
-            .all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\')
-        {
-            event.push('"');
-            event.push_str(word);
-            event.push('"');
+        // Most words need no escaping.
+        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+        let event = if word.bytes().all(is_plain) {
+            [before, "\"", word, "\"", after].concat()
         } else {
-            event.push_str(&Value::from(word).to_string());
-        }
-        event.push_str(after);
+            [before, &Value::from(word).to_string()[..], after].concat()
+        };
         Some(event.into())
     }
 }

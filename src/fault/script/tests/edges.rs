@@ -33,13 +33,13 @@ fn a_silence_at_the_end_of_a_stream_has_its_noise() {
         };
         script.head(
             moment,
-            ResponseHead {
+            Box::new(ResponseHead {
                 status: 200,
                 reason: None,
                 headers: [("content-type", "text/event-stream")]
                     .into_iter()
                     .collect(),
-            },
+            }),
         );
         // A stream without a terminator: its end is where one would stand.
         script.chunk(moment, Bytes::from_static(STREAM[0].as_bytes()));
