@@ -55,19 +55,46 @@ pub(super) fn answer(request: &RequestHead, body: &[u8]) -> Answer {
 fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
     let (words, finish_reason) = wish.words();
     let hash = hash(request, body);
-    let id = format!("chatcmpl-{}", &hash.to_hex()[..24]);
-    let created = created(&hash);
-    let usage = json!({
-        "prompt_tokens": wish.prompt_tokens,
-        "completion_tokens": words.len(),
-        "total_tokens": wish.prompt_tokens + words.len(),
-    });
+    let told = Told {
+        id: format!("chatcmpl-{}", &hash.to_hex()[..24]),
+        created: created(&hash),
+        usage: json!({
+            "prompt_tokens": wish.prompt_tokens,
+            "completion_tokens": words.len(),
+            "total_tokens": wish.prompt_tokens + words.len(),
+        }),
+        words,
+        finish_reason,
+    };
     let mut answer = if wish.is_stream {
+        told.in_events(wish)
+    } else {
+        told.at_once(wish)
+    };
+    answer
+        .head
+        .headers
+        .push("x-request-id", format!("req_{}", &hash.to_hex()[..32]));
+    answer
+}
+
+/// What a completion says.
+struct Told {
+    id: String,
+    created: u64,
+    usage: Value,
+    words: Vec<String>,
+    finish_reason: &'static str,
+}
+
+impl Told {
+    /// One event a word.
+    fn in_events(self, wish: &Wish) -> Answer {
         let event = |choices: Value| {
             let mut event = json!({
-                "id": id,
+                "id": self.id,
                 "object": "chat.completion.chunk",
-                "created": created,
+                "created": self.created,
                 "model": wish.model,
                 "choices": choices,
             });
@@ -90,40 +117,37 @@ fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
         let (before, after) = any.rsplit_once(r#""""#).unwrap_or_default();
         let mut events = vec![first.to_string()];
         events.extend(
-            words
+            self.words
                 .iter()
                 .map(|word| format!("{before}{}{after}", Value::from(word.as_str()))),
         );
         let tokens = 1..events.len();
-        events.push(delta(json!({}), Some(finish_reason)).to_string());
+        events.push(delta(json!({}), Some(self.finish_reason)).to_string());
         if wish.has_usage {
             let mut last = event(json!([]));
-            last["usage"] = usage;
+            last["usage"] = self.usage;
             events.push(last.to_string());
         }
         stream(&events, tokens)
-    } else {
+    }
+
+    /// As a whole, which is there when its last word would have come.
+    fn at_once(self, wish: &Wish) -> Answer {
         let completion = json!({
-            "id": id,
+            "id": self.id,
             "object": "chat.completion",
-            "created": created,
+            "created": self.created,
             "model": wish.model,
             "choices": [{
                 "index": 0,
-                "message": { "role": "assistant", "content": words.concat(), "refusal": null },
+                "message": { "role": "assistant", "content": self.words.concat(), "refusal": null },
                 "logprobs": null,
-                "finish_reason": finish_reason,
+                "finish_reason": self.finish_reason,
             }],
-            "usage": usage,
+            "usage": self.usage,
         });
-        // The whole answer is there when its last word would have come.
-        whole(200, &completion, due(words.len()))
-    };
-    answer
-        .head
-        .headers
-        .push("x-request-id", format!("req_{}", &hash.to_hex()[..32]));
-    answer
+        whole(200, &completion, due(self.words.len()))
+    }
 }
 
 fn hash(request: &RequestHead, body: &[u8]) -> blake3::Hash {
