@@ -23,8 +23,8 @@ enum Kind {
 pub(super) struct Told {
     /// Events before the words, as they go out.
     pub(super) opening: Vec<String>,
-    /// What stands before and after each word, which goes between as a JSON string.
-    pub(super) around: (String, String),
+    /// What stands around each word, which goes in between as the inside of a JSON string.
+    pub(super) around: Vec<String>,
     pub(super) words: Words,
     /// Events after the words, as they go out.
     pub(super) closing: Vec<String>,
@@ -52,13 +52,14 @@ impl Told {
             let event = self.closing.get(index - self.words.len())?;
             return Some(Bytes::copy_from_slice(event.as_bytes()));
         };
-        let (before, after) = &self.around;
         // Most words need no escaping.
         let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
         let event = if word.bytes().all(is_plain) {
-            [before, "\"", word, "\"", after].concat()
+            self.around.join(word)
         } else {
-            [before, &Value::from(word).to_string()[..], after].concat()
+            let quoted = Value::from(word).to_string();
+            let inside = quoted.get(1..quoted.len() - 1).unwrap_or_default();
+            self.around.join(inside)
         };
         Some(event.into())
     }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::chunks::Told;
 use super::{Answer, Chunks};
 use crate::message::{Headers, RequestHead, ResponseHead};
 
+use completion::completion;
 use wish::Wish;
 
+mod completion;
 mod wish;
 
 pub(super) fn answer(request: &RequestHead, body: &[u8]) -> Answer {
@@ -52,81 +53,6 @@ pub(super) fn answer(request: &RequestHead, body: &[u8]) -> Answer {
     }
 }
 
-fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
-    let (words, finish_reason) = wish.words();
-    let hash = hash(request, body);
-    let id = format!("chatcmpl-{}", &hash.to_hex()[..24]);
-    let created = created(&hash);
-    let usage = json!({
-        "prompt_tokens": wish.prompt_tokens,
-        "completion_tokens": words.len(),
-        "total_tokens": wish.prompt_tokens + words.len(),
-    });
-    let mut answer = if wish.is_stream {
-        let event = |choices: Value| {
-            let mut event = json!({
-                "id": id,
-                "object": "chat.completion.chunk",
-                "created": created,
-                "model": wish.model,
-                "choices": choices,
-            });
-            if wish.has_usage {
-                event["usage"] = Value::Null;
-            }
-            event
-        };
-        let delta = |delta: Value, finish_reason: Option<&str>| {
-            event(
-                json!([{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason }]),
-            )
-        };
-        let first = delta(
-            json!({ "role": "assistant", "content": "", "refusal": null }),
-            None,
-        );
-        // All other events differ in their word only.
-        let any = line(&delta(json!({ "content": "" }), None));
-        let (before, after) = any.rsplit_once(r#""""#).unwrap_or_default();
-        let mut closing = vec![line(&delta(json!({}), Some(finish_reason)))];
-        if wish.has_usage {
-            let mut last = event(json!([]));
-            last["usage"] = usage;
-            closing.push(line(&last));
-        }
-        closing.push("data: [DONE]\n\n".to_owned());
-        stream(Told {
-            opening: vec![line(&first)],
-            around: (before.to_owned(), after.to_owned()),
-            words,
-            closing,
-            first: FIRST,
-            gap: GAP,
-        })
-    } else {
-        let completion = json!({
-            "id": id,
-            "object": "chat.completion",
-            "created": created,
-            "model": wish.model,
-            "choices": [{
-                "index": 0,
-                "message": { "role": "assistant", "content": words.text(), "refusal": null },
-                "logprobs": null,
-                "finish_reason": finish_reason,
-            }],
-            "usage": usage,
-        });
-        // The whole answer is there when its last word would have come.
-        whole(200, &completion, due(words.len()))
-    };
-    answer
-        .head
-        .headers
-        .push("x-request-id", format!("req_{}", &hash.to_hex()[..32]));
-    answer
-}
-
 fn hash(request: &RequestHead, body: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(request.target().as_bytes());
@@ -139,30 +65,6 @@ fn hash(request: &RequestHead, body: &[u8]) -> blake3::Hash {
 fn created(hash: &blake3::Hash) -> u64 {
     let [a, b, c, ..] = *hash.as_bytes();
     EPOCH + u64::from(u32::from_be_bytes([0, a, b, c]))
-}
-
-/// An event as it goes out.
-fn line(event: &Value) -> String {
-    format!("data: {event}\n\n")
-}
-
-/// A stream of these events, with a token in each that has a word.
-fn stream(told: Told) -> Answer {
-    let mut headers = Headers::new();
-    headers.push("content-type", "text/event-stream; charset=utf-8");
-    headers.push("cache-control", "no-cache");
-    // Without it the end of the connection would be the end of the answer, and nobody could tell that from a failure.
-    headers.push("transfer-encoding", "chunked");
-    let first = told.opening.len();
-    Answer {
-        head: ResponseHead {
-            status: 200,
-            reason: None,
-            headers,
-        },
-        tokens: Some(first..first + told.words.len()),
-        chunks: told.into(),
-    }
 }
 
 /// When the chunk of this number comes.

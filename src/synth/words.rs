@@ -32,6 +32,26 @@ impl Words {
         }
     }
 
+    /// Ends them before the first of these texts. Whether there was one.
+    pub(super) fn end_before(&mut self, stops: &[String]) -> bool {
+        let text = self.text();
+        let Some(mut left) = stops.iter().filter_map(|stop| text.find(stop)).min() else {
+            return false;
+        };
+        let mut said = Vec::new();
+        for word in (0..self.len()).filter_map(|index| self.get(index)) {
+            let kept = left.min(word.len());
+            said.extend(
+                word.get(..kept)
+                    .filter(|kept| !kept.is_empty())
+                    .map(str::to_owned),
+            );
+            left -= kept;
+        }
+        *self = Self { said, more: 0 };
+        true
+    }
+
     /// All of them as one text.
     pub(super) fn text(&self) -> String {
         (0..self.len())
