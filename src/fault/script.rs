@@ -234,6 +234,7 @@ impl Script {
         if ending == Ending::Complete {
             self.fire_before(Some(Part::Terminator));
             self.fire(&Place::End, When::default());
+            self.keep_promise();
         }
         if self.is_over {
             self.withheld.end(moment, ending);

@@ -27,3 +27,22 @@ def test_an_upload_of_one_piece_takes_its_time_and_leaves_the_connection_open(re
         assert client.ask("POST", "/one", body=body).body == JSON
         assert time.monotonic() - begun > 0.45, "512 bytes at 1,024 a second"
         assert client.ask("POST", "/one", body=b"x").body == JSON, "on the same connection"
+
+
+def test_an_answer_that_ends_with_its_connection_says_so(broken, upstream):  # noqa: F811
+    proxy = broken(fault('cut = { after = { events = 3 }, how = "close-framed" }'))
+    with Client(proxy.url) as client:
+        got = client.ask("POST", PATH, TYPE, ASK)
+        assert (got.framing, got.end, got.body) == ("close", wire.COMPLETE, b"".join(EVENTS[:3]))
+        assert got.get("connection") == "close"
+        assert client.end() == wire.FIN
+
+
+def test_a_live_answer_that_ends_with_its_connection_says_so(rehearsal, upstream):
+    upstream.on("/closed", stream([b"abc"], framing="close")).on("/none", answer(204))
+    proxy = rehearsal.forward(upstream)
+    with Client(proxy.url) as client:
+        assert client.ask("GET", "/none").status == 204
+        assert client.ask("HEAD", "/closed").status == 200, "there is no body that could end with the connection"
+        got = client.ask("GET", "/closed")
+        assert (got.framing, got.body, got.get("connection")) == ("close", b"abc", "close")

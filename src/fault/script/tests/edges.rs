@@ -56,3 +56,30 @@ fn a_silence_at_the_end_of_a_stream_has_its_noise() {
         assert!(silence.noise.is_some(), "{after:?}");
     }
 }
+
+#[test]
+fn a_cut_that_the_head_promises_comes_at_the_end_at_the_latest() {
+    for how in [How::ShortBody, How::CloseFramed] {
+        let cut = Kind::Cut {
+            after: Position::Events(99),
+            how,
+        };
+        let (cues, fates) = play(vec![cut], &STREAM);
+        assert_eq!(fates, [Fate::Injected], "{how:?}");
+        assert!(cues.last().unwrap().contains("cut Fin"), "{cues:?}");
+    }
+}
+
+#[test]
+fn a_silence_at_the_end_is_not_hidden_by_a_length() {
+    for after in [Position::BeforeTerminator, Position::End] {
+        let stall = Kind::Stall {
+            after,
+            time: None,
+            keepalive: KeepAlive::None,
+            every: Span::secs(1),
+        };
+        let (cues, _) = play(vec![stall], &STREAM);
+        assert!(cues[0].contains("chunked"), "{cues:?}");
+    }
+}
