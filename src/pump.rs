@@ -167,7 +167,7 @@ pub async fn run<C: Client>(
                 () = until(next.and_then(Due::moment)), if next.is_some() && !is_tired => {
                     Turn::Went(line.play(client, source, marks, tally).await)
                 }
-                step = listen(source, request_end, next.is_none() && !line.is_over()), if !is_tired => {
+                step = listen(source, request_end, line.is_open(next.is_none())), if !is_tired => {
                     Turn::Went(line.take(step, client, source, marks, tally).await)
                 }
                 () = until(deadline), if deadline.is_some() && next.is_none() => {
