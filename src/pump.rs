@@ -174,7 +174,7 @@ pub async fn run<C: Client>(
                 () = ring(alarm.as_mut(), next.and_then(Due::moment)), if next.is_some() && !is_tired => {
                     Turn::Act(line.play())
                 }
-                step = listen(source, request_end, next.is_none() && !line.is_over()), if !is_tired => {
+                step = listen(source, request_end, line.is_open(next.is_none())), if !is_tired => {
                     Turn::Act(line.take(step))
                 }
                 () = until(deadline), if deadline.is_some() && next.is_none() => {

@@ -136,6 +136,12 @@ impl<'a> Line<'a> {
             .is_some_and(|faults| faults.script.is_over())
     }
 
+    /// Whether what the source says next is wanted, also where there is something to do before it.
+    pub(super) fn is_open(&self, is_idle: bool) -> bool {
+        let faults = self.stages.faults.as_ref();
+        (is_idle || faults.is_some_and(|faults| faults.script.looks_ahead())) && !self.is_over()
+    }
+
     /// Whether the source said something whose turn has not come.
     pub(super) fn is_ahead(&self) -> bool {
         self.ahead.is_some()
