@@ -57,10 +57,12 @@ fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
     let hash = hash(request, body);
     let id = format!("chatcmpl-{}", &hash.to_hex()[..24]);
     let created = created(&hash);
+    // All choices say the same.
+    let said = words.len() * wish.choices;
     let usage = json!({
         "prompt_tokens": wish.prompt_tokens,
-        "completion_tokens": words.len(),
-        "total_tokens": wish.prompt_tokens + words.len(),
+        "completion_tokens": said,
+        "total_tokens": wish.prompt_tokens + said,
     });
     let mut answer = if wish.is_stream {
         let event = |choices: Value| {
@@ -77,9 +79,8 @@ fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
             event
         };
         let delta = |delta: Value, finish_reason: Option<&str>| {
-            event(
-                json!([{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason }]),
-            )
+            let choice = |index| json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish_reason });
+            event((0..wish.choices).map(choice).collect())
         };
         let first = delta(
             json!({ "role": "assistant", "content": "", "refusal": null }),
@@ -87,13 +88,13 @@ fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
         );
         // All other events differ in their word only.
         let any = delta(json!({ "content": "" }), None).to_string();
-        let (before, after) = any.rsplit_once(r#""""#).unwrap_or_default();
         let mut events = vec![first.to_string()];
-        events.extend(
-            words
-                .iter()
-                .map(|word| format!("{before}{}{after}", Value::from(word.as_str()))),
-        );
+        events.extend(words.iter().map(|word| {
+            any.replace(
+                EMPTY,
+                &format!(r#""content":{}"#, Value::from(word.as_str())),
+            )
+        }));
         let tokens = 1..events.len();
         events.push(delta(json!({}), Some(finish_reason)).to_string());
         if wish.has_usage {
@@ -108,12 +109,12 @@ fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
             "object": "chat.completion",
             "created": created,
             "model": wish.model,
-            "choices": [{
-                "index": 0,
+            "choices": (0..wish.choices).map(|index| json!({
+                "index": index,
                 "message": { "role": "assistant", "content": words.concat(), "refusal": null },
                 "logprobs": null,
                 "finish_reason": finish_reason,
-            }],
+            })).collect::<Vec<_>>(),
             "usage": usage,
         });
         // The whole answer is there when its last word would have come.
@@ -214,6 +215,9 @@ fn model_of(path: &str) -> Option<&str> {
 fn model(id: &str) -> Value {
     json!({ "id": id, "object": "model", "created": EPOCH, "owned_by": "rehearsal" })
 }
+
+/// Where the word of an event goes in. The model can't say it: a quote in a name is escaped.
+const EMPTY: &str = r#""content":"""#;
 
 /// From the head to the first chunk.
 const FIRST: Duration = Duration::from_millis(200);
