@@ -246,6 +246,7 @@ fn idle_fault() -> Stages {
         faults: Some(Faults {
             script: Box::new(Script::new(vec![armed], scene)),
             watch: board.watch(held),
+            alarm: None,
         }),
         shape: None,
     }

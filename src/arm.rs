@@ -262,6 +262,7 @@ impl Loading {
             faults: Faults {
                 script: Box::new(Script::new(self.armed, self.scene)),
                 watch: board.watch(self.held),
+                alarm: None,
             },
             labels: self.labels,
             charges: self.charges,

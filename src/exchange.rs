@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::arm::{self, Asking};
 use crate::board::{Board, Live};
 use crate::call::{BodyLength, Call, UpstreamError};
@@ -40,6 +41,8 @@ pub struct Flow {
     pub state: Arc<State>,
     /// The connections to all upstreams.
     pub upstreams: Arc<Upstreams>,
+    /// What keeps the times of faults more exactly than the runtime does.
+    pub alarm: Option<Arc<Alarm>>,
 }
 
 impl Flow {
@@ -379,7 +382,9 @@ impl Exchange<'_> {
             served.charges = armory.charges;
             served.board = Some(Arc::clone(self.flow.state.board()));
             served.is_before_source = armory.is_before_source;
-            served.stages.faults = Some(armory.faults);
+            let mut faults = armory.faults;
+            faults.alarm.clone_from(&self.flow.alarm);
+            served.stages.faults = Some(faults);
         }
         served.is_before_source
     }

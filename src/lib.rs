@@ -56,6 +56,8 @@ pub mod plan;
 pub mod state;
 
 // Floor 5: flow.
+pub mod alarm;
+
 pub mod call;
 mod socket;
 

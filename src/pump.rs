@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::alarm::Alarm;
 use crate::board::Watch;
 use crate::call::{Piece, UpstreamError};
 use crate::message::{Ending, Headers, ResponseHead};
@@ -135,7 +136,7 @@ pub async fn run<C: Client>(
     }
     let mut line = Line::new(stages, request_end);
     let mut burst = 0;
-    let mut alarm = pin!(None);
+    let mut sleep = pin!(None);
     // A piece of the request whose time is not up, where a fault says how fast it may come.
     let mut held = None;
     loop {
@@ -158,7 +159,7 @@ pub async fn run<C: Client>(
         };
         let turn = if let Some(heard) = heard {
             Turn::Heard(heard)
-        } else if !is_tired && Line::is_due(next) {
+        } else if !is_tired && line.is_due(next) {
             burst += 1;
             Turn::Act(line.play())
         } else if !is_tired
@@ -169,9 +170,10 @@ pub async fn run<C: Client>(
             Turn::Act(line.take(step))
         } else {
             burst = if is_tired { 0 } else { burst + 1 };
+            let alarm = next.and_then(|due| line.alarm_for(due));
             tokio::select! {
                 biased;
-                () = ring(alarm.as_mut(), next.and_then(Due::moment)), if next.is_some() && !is_tired => {
+                () = reach(sleep.as_mut(), alarm.as_deref(), next.and_then(Due::moment)), if next.is_some() && !is_tired => {
                     Turn::Act(line.play())
                 }
                 step = listen(source, request_end, line.is_open(next.is_none())), if !is_tired => {
@@ -288,17 +290,22 @@ pub(crate) async fn rest(pause: Duration, watch: &mut Watch) {
     }
 }
 
-/// Waits for a moment, as [`until`] does. One alarm for all of them: to move it costs less than to make a new one.
-async fn ring(mut alarm: Pin<&mut Option<Sleep>>, due: Option<Instant>) {
+/// Waits for a moment, as [`until`] does, and exactly where there is an alarm. There is one sleep for all waits: to move it
+/// costs less than to make a new one.
+async fn reach(mut sleep: Pin<&mut Option<Sleep>>, alarm: Option<&Alarm>, due: Option<Instant>) {
     let Some(due) = due else { return };
-    let due = due.checked_sub(EARLY).unwrap_or(due);
-    match alarm.as_mut().as_pin_mut() {
-        Some(alarm) if alarm.deadline() == due => {}
-        Some(alarm) => alarm.reset(due),
-        None => alarm.set(Some(sleep_until(due))),
+    let early = if alarm.is_some() { NEAR } else { EARLY };
+    let until = due.checked_sub(early).unwrap_or(due);
+    match sleep.as_mut().as_pin_mut() {
+        Some(sleep) if sleep.deadline() == until => {}
+        Some(sleep) => sleep.reset(until),
+        None => sleep.set(Some(sleep_until(until))),
     }
-    if let Some(alarm) = alarm.as_pin_mut() {
-        alarm.await;
+    if let Some(sleep) = sleep.as_pin_mut() {
+        sleep.await;
+    }
+    if let Some(alarm) = alarm {
+        alarm.reach(due).await;
     }
 }
 
@@ -310,6 +317,9 @@ pub(crate) async fn until(due: Option<Instant>) {
         sleep_until(due).await;
     }
 }
+
+/// How long before its moment a wait is left to the alarm: a sleep is late by up to 2 ms.
+const NEAR: Duration = Duration::from_millis(3);
 
 /// How many steps of the answer go before all else, until for one turn all else goes before them: to set up a wait for all
 /// costs more than a step.

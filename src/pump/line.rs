@@ -3,12 +3,14 @@
 //! Without faults a step goes straight to the client.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::{Client, Left, Outcome, Tally};
+use crate::alarm::Alarm;
 use crate::call::UpstreamError;
 use crate::cue::{Cue, Cut, Drip, Timed};
 use crate::message::{Ending, Headers, ResponseHead};
@@ -60,7 +62,10 @@ fn since(moment: Instant) -> Duration {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
     Now,
+    /// At a moment that came with the answer.
     At(Instant),
+    /// At a moment that a fault set.
+    Exactly(Instant),
 }
 
 impl Due {
@@ -68,7 +73,7 @@ impl Due {
     pub(super) fn moment(self) -> Option<Instant> {
         match self {
             Self::Now => None,
-            Self::At(moment) => Some(moment),
+            Self::At(moment) | Self::Exactly(moment) => Some(moment),
         }
     }
 }
@@ -112,20 +117,20 @@ impl<'a> Line<'a> {
     /// When there is something to do, if there is.
     pub(super) fn next(&mut self) -> Option<Due> {
         if let Some(doing) = &self.doing {
-            return Some(Due::At(doing.due()));
+            return Some(Due::Exactly(doing.due()));
         }
         if let Some(timed) = self.shaped.front() {
-            return Some(self.due(timed.due));
+            return Some(due(timed, self.request_end));
         }
         let front = match &mut self.stages.faults {
             Some(faults) => faults.script.next(since(self.request_end)),
             None => self.waiting.as_ref(),
         };
-        let due = front.map(|timed| timed.due);
+        let due = front.map(|timed| due(timed, self.request_end));
         if due.is_none() {
             self.room = None;
         }
-        due.map(|due| self.due(due))
+        due
     }
 
     /// Whether nothing of the source matters any more.
@@ -148,11 +153,25 @@ impl<'a> Line<'a> {
     }
 
     /// Whether what [`Self::next`] said can be done without waiting.
-    pub(super) fn is_due(next: Option<Due>) -> bool {
+    pub(super) fn is_due(&self, next: Option<Due>) -> bool {
         match next {
             Some(Due::Now) => true,
-            Some(Due::At(due)) => due <= Instant::now() + EARLY,
+            Some(Due::Exactly(due)) if self.alarm().is_some() => due <= Instant::now(),
+            Some(Due::At(due) | Due::Exactly(due)) => due <= Instant::now() + EARLY,
             None => false,
+        }
+    }
+
+    /// What keeps the times of faults, if the runtime's timer does not.
+    fn alarm(&self) -> Option<&Arc<Alarm>> {
+        self.stages.faults.as_ref()?.alarm.as_ref()
+    }
+
+    /// What to wait with until this.
+    pub(super) fn alarm_for(&self, due: Due) -> Option<Arc<Alarm>> {
+        match due {
+            Due::Exactly(_) => self.alarm().cloned(),
+            Due::Now | Due::At(_) => None,
         }
     }
 
@@ -483,15 +502,22 @@ impl<'a> Line<'a> {
         since(self.request_end)
     }
 
-    fn due(&self, due: Option<Duration>) -> Due {
-        due.map_or(Due::Now, |due| Due::At(self.moment(due)))
-    }
-
     fn moment(&self, after: Duration) -> Instant {
-        self.request_end
-            .checked_add(after)
-            .unwrap_or_else(|| self.request_end + FAR)
+        moment(self.request_end, after)
     }
+}
+
+/// When this is due.
+fn due(timed: &Timed, request_end: Instant) -> Due {
+    match timed.due {
+        None => Due::Now,
+        Some(due) if timed.due == timed.natural => Due::At(moment(request_end, due)),
+        Some(due) => Due::Exactly(moment(request_end, due)),
+    }
+}
+
+fn moment(start: Instant, after: Duration) -> Instant {
+    start.checked_add(after).unwrap_or_else(|| start + FAR)
 }
 
 /// Ends the answer as its source ended.

@@ -344,6 +344,7 @@ async fn what_is_ready_leaves_together_under_a_fault_too() {
         faults: Some(Faults {
             script: Box::new(Script::new(vec![armed], scene)),
             watch: Arc::new(Board::new()).watch(Vec::new()),
+            alarm: None,
         }),
         shape: None,
     };

@@ -171,6 +171,7 @@ fn stages(board: &Arc<Board>, text: &str) -> Stages {
         faults: Some(Faults {
             script: Box::new(Script::new(vec![armed], scene)),
             watch: board.watch(vec![live.enter(None).unwrap()]),
+            alarm: None,
         }),
         shape: None,
     }

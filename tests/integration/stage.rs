@@ -175,6 +175,7 @@ impl Stage {
         let flow = Flow {
             state: Arc::new(State::new(plan, cassette.clone())),
             upstreams: Arc::new(Upstreams::new(16)),
+            alarm: None,
         };
         let listener = Server::listen("127.0.0.1:0").await.unwrap();
         let server = Server::new(listener, Arc::new(Proxy::new(flow)));

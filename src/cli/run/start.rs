@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use super::admin;
 use super::stop::{CLOSING, Signals, serve_until_stopped};
+use crate::alarm::Alarm;
 use crate::cassette::{Access, Cassette};
 use crate::certificate::{Certificate, TlsSettings};
 use crate::cli::succession::Succession;
@@ -160,6 +161,7 @@ impl Doors {
         let flow = Flow {
             state,
             upstreams: Arc::clone(&upstreams),
+            alarm: Some(Alarm::start().context("could not start a timer")?),
         };
         let mut server = Server::new(self.http, Arc::new(Proxy::new(flow)));
         if let Some((listener, certificate)) = self.https {

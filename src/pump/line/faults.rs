@@ -1,8 +1,10 @@
 //! The faults of one exchange, and whether they may go on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::FAR;
+use crate::alarm::Alarm;
 use crate::board::Watch;
 use crate::fault::script::Script;
 
@@ -13,6 +15,8 @@ pub struct Faults {
     pub script: Box<Script>,
     /// Whether they still may.
     pub watch: Watch,
+    /// What keeps their times more exactly than the runtime does.
+    pub alarm: Option<Arc<Alarm>>,
 }
 
 impl Faults {
