@@ -206,12 +206,7 @@ async fn refuse_head(session: &mut ServerSession, ctl: &ConnCtl, refused: &Refus
     session.set_keepalive(None);
     let answer = refused.answer();
     let header = response_header(&answer.head, false);
-    let body = answer
-        .chunks
-        .into_iter()
-        .next()
-        .map(|(_, bytes)| bytes)
-        .unwrap_or_default();
+    let body = answer.chunks.only().unwrap_or_default();
     ctl.linger();
     // A client that is gone does not need the answer.
     drop(session.write_error_response(header, body).await);

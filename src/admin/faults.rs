@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use crate::units::Span;
 
 type Answer = Result<Json<Value>, Refusal>;
 type Body = Result<Bytes, BytesRejection>;
+type Named<T> = Result<Path<T>, PathRejection>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,18 +48,20 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<Value> {
 /// `POST /v1/faults/{route}/{rule}`
 pub(super) async fn switch(
     State(shared): State<Arc<Shared>>,
-    Path((route, rule)): Path<(String, String)>,
+    named: Named<(String, String)>,
     body: Body,
 ) -> Answer {
+    let (route, rule) = said(named)?;
     turn(&shared.board, &Name { route, rule }, &body)
 }
 
 /// The same for a route that is called `explain`.
 pub(super) async fn switch_of_explain(
     State(shared): State<Arc<Shared>>,
-    Path(rule): Path<String>,
+    named: Named<String>,
     body: Body,
 ) -> Answer {
+    let rule = said(named)?;
     let route = "explain".to_owned();
     turn(&shared.board, &Name { route, rule }, &body)
 }
@@ -82,9 +85,10 @@ fn turn(board: &Board, name: &Name, body: &Body) -> Answer {
 /// `POST /v1/faults/{route}/{rule}/ttl`
 pub(super) async fn set_ttl(
     State(shared): State<Arc<Shared>>,
-    Path((route, rule)): Path<(String, String)>,
+    named: Named<(String, String)>,
     body: Body,
 ) -> Answer {
+    let (route, rule) = said(named)?;
     let Ttl { ttl } = read(&body)?;
     let time = some_time(ttl)?;
     let name = Name { route, rule };
@@ -103,7 +107,8 @@ pub(super) async fn kill(State(shared): State<Arc<Shared>>, body: Body) -> Answe
 }
 
 /// `GET /v1/faults/explain/{id}`
-pub(super) async fn explain(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
+pub(super) async fn explain(State(shared): State<Arc<Shared>>, named: Named<String>) -> Answer {
+    let id = said(named)?;
     let Some(injection) = shared.board.explain(&id.to_ascii_lowercase()) else {
         let message = "there is no such fault among the last 10,000; \
                        its ID is what stands after `draw=` in `x-rehearsal-fault`";
@@ -127,10 +132,22 @@ pub(super) async fn explain(State(shared): State<Arc<Shared>>, Path(id): Path<St
     })))
 }
 
+/// What stands in the path.
+fn said<T>(named: Named<T>) -> Result<T, Refusal> {
+    named
+        .map(|Path(named)| named)
+        .map_err(|error| Refusal::new(error.status(), error.body_text().to_lowercase()))
+}
+
 fn read<T: DeserializeOwned>(body: &Body) -> Result<T, Refusal> {
     let body = body
         .as_ref()
         .map_err(|error| Refusal::new(error.status(), error.body_text().to_lowercase()))?;
+    // A list would be taken for the members in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        let message = "the body is not what was expected: a list, expected an object";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+    }
     serde_json::from_slice(body).map_err(|error| {
         Refusal::new(
             StatusCode::BAD_REQUEST,

@@ -8,7 +8,10 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::Shared;
-use crate::board::Standing;
+use crate::board::{Standing, Verdict};
+
+/// Of each rule: how often it was asked. Apart from what came of it, so that the sum over those means something.
+const DRAWS: &str = "rehearsal_fault_draws_total";
 
 /// Of each rule: what became of its faults.
 const FAULTS: &str = "rehearsal_faults_total";
@@ -44,18 +47,7 @@ fn render(standings: &[Standing], is_killed: bool) -> String {
         "1 while the kill switch ends all faults.",
     );
     line(&mut text, KILLED, "", if is_killed { "1" } else { "0" });
-    head(
-        &mut text,
-        FAULTS,
-        "counter",
-        "What became of the faults of a rule.",
-    );
-    for standing in standings {
-        for (verdict, count) in &standing.counts {
-            let labels = format!("{},{}", rule(standing), label("verdict", verdict.as_str()));
-            line(&mut text, FAULTS, &labels, &count.to_string());
-        }
-    }
+    counters(&mut text, standings);
     head(
         &mut text,
         ACTIVE,
@@ -76,6 +68,28 @@ fn render(standings: &[Standing], is_killed: bool) -> String {
         histogram(&mut text, standing);
     }
     text
+}
+
+fn counters(text: &mut String, standings: &[Standing]) {
+    let help = "How often a rule was asked whether it hits.";
+    head(text, DRAWS, "counter", help);
+    for standing in standings {
+        let draws = standing
+            .counts
+            .iter()
+            .find(|(verdict, _)| *verdict == Verdict::Drawn)
+            .map_or(0, |(_, count)| *count);
+        line(text, DRAWS, &rule(standing), &draws.to_string());
+    }
+    let help = "What became of the faults of a rule that hit.";
+    head(text, FAULTS, "counter", help);
+    for standing in standings {
+        let outcomes = standing.counts.iter();
+        for (verdict, count) in outcomes.filter(|(verdict, _)| *verdict != Verdict::Drawn) {
+            let labels = format!("{},{}", rule(standing), label("verdict", verdict.as_str()));
+            line(text, FAULTS, &labels, &count.to_string());
+        }
+    }
 }
 
 fn histogram(text: &mut String, standing: &Standing) {
@@ -176,6 +190,7 @@ mod tests {
         let text = render(&[standing], false);
         let rule = r#"route="a\"b\\c\nd",rule="slow""#;
         for expected in [
+            format!("rehearsal_fault_draws_total{{{rule}}} 4"),
             format!("rehearsal_faults_total{{{rule},verdict=\"injected\"}} 3"),
             format!("rehearsal_faults_active{{{rule}}} 2"),
             format!("rehearsal_fault_timing_error_seconds_bucket{{{rule},le=\"-0.001\"}} 1"),
@@ -192,5 +207,6 @@ mod tests {
                 "{expected}\n{text}"
             );
         }
+        assert!(!text.contains("drawn"), "it is no verdict");
     }
 }

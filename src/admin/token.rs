@@ -42,7 +42,7 @@ pub enum TokenError {
         what: &'static str,
     },
     /// The system said no.
-    #[error("`{path}`: {source}")]
+    #[error("`{path}`")]
     Io {
         /// The folder or the file.
         path: PathBuf,

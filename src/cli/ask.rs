@@ -30,9 +30,18 @@ pub(super) struct Where {
 }
 
 /// `http://HOST:PORT` or `HOST:PORT`, so that one variable can serve both sides.
-pub(super) fn parse_admin(text: &str) -> Result<Address, AddressError> {
+pub(super) fn parse_admin(text: &str) -> Result<Address, String> {
     let inside = text.strip_prefix("http://").unwrap_or(text);
-    inside.strip_suffix('/').unwrap_or(inside).parse()
+    let inside = inside.strip_suffix('/').unwrap_or(inside);
+    if inside.contains('/') {
+        return Err(format!(
+            "`{text}` is not an address of an admin listener, which speaks plain HTTP and is named without a path, \
+             expected `http://HOST:PORT` or `HOST:PORT`"
+        ));
+    }
+    inside
+        .parse()
+        .map_err(|error: AddressError| error.to_string())
 }
 
 /// Talks to one proxy.
@@ -143,6 +152,12 @@ mod tests {
         for text in ["127.0.0.1:1", "http://127.0.0.1:1", "http://127.0.0.1:1/"] {
             assert_eq!(parse_admin(text).unwrap().to_string(), "127.0.0.1:1");
         }
-        assert!(parse_admin("https://127.0.0.1:1").is_err());
+        for text in ["https://127.0.0.1:1", "ftp://a:1", "127.0.0.1:1/metrics"] {
+            let error = parse_admin(text).unwrap_err();
+            assert!(
+                error.contains("plain HTTP and is named without a path"),
+                "{error}"
+            );
+        }
     }
 }

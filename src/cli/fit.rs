@@ -98,9 +98,25 @@ fn line(file: &Path) -> String {
 fn listed(models: &BTreeMap<String, usize>) -> String {
     let models: Vec<_> = models
         .iter()
-        .map(|(model, count)| format!("{model} ({count})"))
+        .map(|(model, count)| format!("{} ({count})", shown(model)))
         .collect();
     models.join(", ")
+}
+
+/// On one line, whatever a client called its model: it is printed as a comment above a line to paste.
+fn shown(model: &str) -> String {
+    let (mut shown, mut chars) = (String::new(), model.chars());
+    for char in chars.by_ref().take(SHOWN_MAX) {
+        if char.is_control() {
+            shown.extend(char.escape_default());
+        } else {
+            shown.push(char);
+        }
+    }
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// When each token of a recorded event stream came, from the end of the request. Of anything else: nothing.
@@ -113,7 +129,7 @@ fn token_times(recording: &Recording) -> std::io::Result<Vec<TokenTime>> {
         Some(side) => Some((side, side.open()?)),
         None => None,
     };
-    let mut meter = Meter::new(true, Dialect::of(&recording.request));
+    let mut meter = Meter::of_events(Dialect::of(&recording.request));
     let mut times = Vec::new();
     for item in &recording.items {
         if item.direction != Direction::Down || item.kind != ItemKind::Bytes {
@@ -144,6 +160,9 @@ fn model_of(recording: &Recording) -> String {
     };
     body["model"].as_str().unwrap_or("-").to_owned()
 }
+
+/// Of the name of a model, in characters.
+const SHOWN_MAX: usize = 100;
 
 /// As many steps as a person still pastes.
 const STEPS_LINE: usize = 20;

@@ -176,6 +176,11 @@ impl ConnCtl {
         self.room.notify_one();
     }
 
+    /// Whether what goes out is held down.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Relaxed)
+    }
+
     /// How many of so many bytes may go out now.
     pub(super) fn allowed(&self, count: usize) -> usize {
         if self.is_held.load(Ordering::Relaxed) {

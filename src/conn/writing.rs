@@ -16,14 +16,7 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let Some(room) = ready!(this.poll_room(cx))? else {
-            return Poll::Ready(Ok(buf.len()));
-        };
-        let taken = buf.len().min(room);
-        this.pending.extend_from_slice(&buf[..taken]);
-        this.push(cx)?;
-        Poll::Ready(Ok(taken))
+        self.poll_take(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -31,19 +24,7 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let Some(mut room) = ready!(this.poll_room(cx))? else {
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
-        };
-        let mut taken = 0;
-        for buf in bufs {
-            let part = &buf[..buf.len().min(room)];
-            this.pending.extend_from_slice(part);
-            taken += part.len();
-            room -= part.len();
-        }
-        this.push(cx)?;
-        Poll::Ready(Ok(taken))
+        self.poll_take(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -73,6 +54,73 @@ impl AsyncWrite for Conn {
 }
 
 impl Conn {
+    /// Takes what is written: what the socket has no room for now is kept.
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Some(mut room) = ready!(self.poll_room(cx))? else {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        };
+        let mut sent = self.write_through(cx, bufs)?;
+        let mut taken = 0;
+        for buf in bufs {
+            let through = sent.min(buf.len());
+            sent -= through;
+            let rest = &buf[through..];
+            let kept = &rest[..rest.len().min(room)];
+            self.pending.extend_from_slice(kept);
+            room -= kept.len();
+            taken += through + kept.len();
+        }
+        if !self.pending.is_empty() {
+            self.push(cx)?;
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Writes without a copy, where nothing waits and nothing holds it back. Gives how many bytes the socket took.
+    fn write_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> io::Result<usize> {
+        let is_free = self.pending.is_empty() && !self.is_corked() && !self.ctl.is_held();
+        if !is_free || self.transport.holds_writes() {
+            return Ok(0);
+        }
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        let written = if len <= SMALL {
+            // One call with one buffer costs the system less than one with many, and this one is near.
+            let mut near = [0; SMALL];
+            let mut rest = &mut near[..];
+            for buf in bufs {
+                let (part, after) = rest.split_at_mut(buf.len());
+                part.copy_from_slice(buf);
+                rest = after;
+            }
+            Pin::new(&mut self.transport).poll_write(cx, &near[..len])
+        } else if len >= LARGE {
+            Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
+        } else {
+            return Ok(0);
+        };
+        match written {
+            Poll::Ready(Ok(count)) => Ok(count),
+            Poll::Ready(Err(error)) => {
+                self.is_broken = true;
+                if self.forgives() {
+                    // As if the socket had taken all.
+                    Ok(usize::MAX)
+                } else {
+                    Err(error)
+                }
+            }
+            Poll::Pending => Ok(0),
+        }
+    }
+
     /// Writes what waits, as far as it may go out now and the socket takes it.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let had_room = self.pending.len() < PENDING_MAX;
@@ -166,6 +214,12 @@ impl Conn {
         }
     }
 }
+
+/// Up to this a write is gathered on the stack.
+const SMALL: usize = 1024;
+
+/// From this on it costs more to gather a write than to hand over its parts.
+const LARGE: usize = 16 * 1024;
 
 /// How much is held together while corked.
 const CORK_MAX: usize = 16 * 1024;

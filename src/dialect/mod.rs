@@ -123,6 +123,18 @@ impl Dialect {
         meaning::of(self, event)
     }
 
+    /// Whether an event of one of its streams is a token, as pace and chunks count them: it adds text. Nobody knows the text of a
+    /// plain stream; there each event with data is one, but `[DONE]`.
+    pub fn adds_token(self, event: &SseEvent<'_>) -> bool {
+        let meaning = self.meaning(event);
+        match self {
+            Self::Plain => event.data.is_some() && meaning.part == Part::Other,
+            Self::OpenAi | Self::AzureOpenAi | Self::Anthropic | Self::Gemini => {
+                meaning.text.is_some_and(|text| !text.is_empty())
+            }
+        }
+    }
+
     /// A comment of an event stream, a frame that every other client passes over. `None` for Gemini, whose clients take
     /// it for broken JSON.
     pub fn comment(self) -> Option<&'static [u8]> {

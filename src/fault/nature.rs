@@ -70,6 +70,11 @@ impl Kind {
                 after,
                 keepalive: KeepAlive::None,
                 ..
+            } if ends_framing(after) => of("stall").at(after).changes(Body::Length),
+            Self::Stall {
+                after,
+                keepalive: KeepAlive::None,
+                ..
             } => of("stall").at(after),
             // What is sent in the silence must fall between two events.
             Self::Stall {
@@ -131,7 +136,12 @@ impl How {
         cut.answers_alone = *after == Position::BeforeHead;
         match self {
             Self::CleanEnd => cut.changes(Body::Length),
-            Self::MissingTerminator => cut.on_events().changes(Body::Length),
+            // All else comes, so nothing ends at the place, and it begins where the terminator would come.
+            Self::MissingTerminator => Nature {
+                begins: Some(&Position::BeforeTerminator),
+                ends: None,
+                ..cut.on_events().changes(Body::Length)
+            },
             Self::MissingLastChunk => cut.changes(Body::Length).not_on_http2(NO_CHUNKS),
             Self::CloseFramed => cut.not_on_http2(NO_CHUNKS),
             Self::ShortBody | Self::Reset => cut,
@@ -242,6 +252,20 @@ impl<'a> Nature<'a> {
             not_on_http2: Some(why),
             ..self
         }
+    }
+}
+
+/// Whether all of the body may be through there: with a length in the head a client would not wait for what follows.
+fn ends_framing(place: &Position) -> bool {
+    match place {
+        Position::BeforeTerminator | Position::End => true,
+        Position::Events(_)
+        | Position::FirstToolCall
+        | Position::FirstToken
+        | Position::BeforeHead
+        | Position::Head
+        | Position::Bytes(_)
+        | Position::Time(_) => false,
     }
 }
 

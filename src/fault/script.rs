@@ -110,6 +110,8 @@ pub struct Script {
     flow: Flow,
     edits: Edits,
     units: Option<Units>,
+    /// Whether the body is a stream whose events are told apart; holds to the end of the answer.
+    is_stream: bool,
     queue: VecDeque<Timed>,
     /// The cue that is next, cut to size.
     next: Option<Timed>,
@@ -158,6 +160,7 @@ impl Script {
             flow,
             edits,
             units: None,
+            is_stream: false,
             queue: VecDeque::new(),
             next: None,
             progress: Progress::default(),
@@ -180,7 +183,7 @@ impl Script {
     }
 
     /// The head of the answer.
-    fn head(&mut self, moment: Moment, mut head: ResponseHead) {
+    fn head(&mut self, moment: Moment, mut head: Box<ResponseHead>) {
         let before = self.clock.head(moment);
         self.mark_begun();
         if self.stand_in(before) {
@@ -196,7 +199,9 @@ impl Script {
             whole: self.needs_whole(),
         };
         let dialect = self.scene.asked.dialect;
-        self.units = Some(Units::new(&head, dialect, wishes, encoding.as_deref()));
+        let units = Units::new(&head, dialect, wishes, encoding.as_deref());
+        self.is_stream = units.has_events();
+        self.units = Some(units);
         self.flow.head(&head);
         let drip = self.drip();
         let mut timed = before.of(Cue::Head(head, drip.map(|(_, drip)| drip)));
@@ -229,6 +234,7 @@ impl Script {
         if ending == Ending::Complete {
             self.fire_before(Some(Part::Terminator));
             self.fire(&Place::End, When::default());
+            self.keep_promise();
         }
         if self.is_over {
             self.withheld.end(moment, ending);
@@ -249,8 +255,15 @@ impl Script {
         if self.next.is_none() {
             let timed = self.queue.pop_front()?;
             let by = timed.fault;
-            let (mut timed, rest) = self.flow.cut(timed, now);
-            for fault in by.into_iter().chain(timed.fault) {
+            let is_body = matches!(timed.cue, Cue::Send(_));
+            let behind = if self.flow.is_between() {
+                self.behind()
+            } else {
+                0
+            };
+            let (mut timed, rest) = self.flow.cut(timed, behind, now);
+            let slow: Vec<_> = self.flow.begun().filter(|_| is_body).collect();
+            for fault in by.into_iter().chain(timed.fault).chain(slow) {
                 self.mark_injected(fault);
             }
             if let Some(mut rest) = rest {
@@ -264,6 +277,20 @@ impl Script {
             self.next = Some(timed);
         }
         self.next.as_ref()
+    }
+
+    /// Whether the source is to be asked on though there is something to send.
+    pub fn looks_ahead(&self) -> bool {
+        !self.is_over && self.flow.looks_ahead() && self.behind() < AHEAD
+    }
+
+    /// How many bytes of the body wait behind what is next.
+    fn behind(&self) -> usize {
+        let sends = self.queue.iter().map_while(|timed| match &timed.cue {
+            Cue::Send(bytes) => Some(bytes.len()),
+            Cue::Head(..) | Cue::Hold(_) | Cue::Trailers(_) | Cue::End(_) | Cue::Cut(_) => None,
+        });
+        sends.sum()
     }
 
     /// Whether a fault puts an event of its own into the stream.
@@ -348,6 +375,9 @@ impl Script {
             .map(|(fault, effect)| (fault, &effect.kind))
     }
 }
+
+/// How much of the source is taken in ahead of what is sent: 1 MiB.
+const AHEAD: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

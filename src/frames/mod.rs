@@ -10,3 +10,4 @@
 )]
 
 pub mod sse;
+pub mod utf8;

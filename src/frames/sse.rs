@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
+use super::utf8::unfinished;
+
 /// Finds frames in bytes that come in any pieces.
 ///
 /// A frame ends with its blank line. Blank lines that follow directly belong to the next frame.
@@ -45,7 +47,8 @@ pub struct RawFrame {
 }
 
 impl SseSplitter {
-    /// A splitter which yields a frame larger than `max_frame` bytes in pieces that are not complete.
+    /// A splitter which yields a frame larger than `max_frame` bytes in pieces that are not complete. They end between two
+    /// characters.
     pub fn new(max_frame: usize) -> Self {
         Self {
             buffer: BytesMut::new(),
@@ -140,10 +143,15 @@ impl SseSplitter {
         frames.push(RawFrame { bytes, is_complete });
     }
 
-    /// Gives what came of a frame that is too large, which goes on after it.
+    /// Gives what came of a frame that is too large, up to its last whole character. The frame goes on after it.
     fn cut_piece(&mut self, frames: &mut Vec<RawFrame>) {
-        let bytes = self.buffer.split_to(self.scanned).freeze();
-        self.scanned = 0;
+        let scanned = self.buffer.get(..self.scanned).unwrap_or_default();
+        let begun = unfinished(scanned);
+        let bytes = self.buffer.split_to(scanned.len() - begun).freeze();
+        self.scanned = begun;
+        if bytes.is_empty() {
+            return;
+        }
         frames.push(RawFrame {
             bytes,
             is_complete: false,
@@ -336,6 +344,19 @@ mod tests {
     }
 
     #[test]
+    fn no_piece_ends_inside_a_character() {
+        for max_frame in 1..8 {
+            let frames = split(&["data: 你好🙂é\n\n".as_bytes()], max_frame);
+            for frame in frames {
+                assert!(
+                    std::str::from_utf8(&frame.bytes).is_ok(),
+                    "{max_frame}: {frame:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn an_event_is_what_its_fields_say() {
         let event = SseEvent::parse(b"event: delta\nid: 7\nretry: 250\ndata: {\ndata:}\n\n");
         assert_eq!(event.event.as_deref(), Some("delta"));
@@ -365,7 +386,7 @@ mod tests {
 
         #[test]
         fn any_split_gives_the_same_frames(
-            text in "(data: ?|:|id|a|é|\r|\n|\r\n|\n\n|\r\n\r\n){0,40}",
+            text in "(data: ?|:|id|a|é|🙂|\r|\n|\r\n|\n\n|\r\n\r\n){0,40}",
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
             max_frame in 1usize..64,
         ) {
@@ -380,7 +401,8 @@ mod tests {
             prop_assert_eq!(together, bytes);
             for frame in &whole {
                 SseEvent::parse(&frame.bytes);
-                prop_assert!(frame.bytes.len() <= max_frame + 2);
+                prop_assert!(frame.bytes.len() <= max_frame + 3);
+                prop_assert!(std::str::from_utf8(&frame.bytes).is_ok());
             }
         }
 

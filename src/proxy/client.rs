@@ -161,6 +161,12 @@ impl Client for Http1Client<'_> {
         let header = response_header(head, self.is_http10);
         self.ends_with_connection = !header.headers.contains_key(http::header::CONTENT_LENGTH)
             && !header.headers.contains_key(http::header::TRANSFER_ENCODING);
+        let is_without_body = matches!(head.status, 100..200 | 204 | 304)
+            || self.session.req_header().method == http::Method::HEAD;
+        if self.ends_with_connection && !is_without_body {
+            // Says `Connection: close`, which is what will happen.
+            self.session.set_keepalive(None);
+        }
         self.session
             .write_response_header(Box::new(header))
             .await

@@ -8,37 +8,39 @@ use super::schedule::ChunkFacts;
 use crate::dialect::Dialect;
 use crate::frames::sse::{SseEvent, SseSplitter};
 
-/// Counts for one answer. A token is an event that adds text.
+/// Counts for one answer.
 #[derive(Debug)]
-pub struct Meter {
-    /// `None` where it is no event stream.
-    splitter: Option<SseSplitter>,
-    dialect: Dialect,
+pub enum Meter {
+    /// An event stream: a token is an event that adds text.
+    Events(SseSplitter, Dialect),
+    /// Any other stream, or one that can't be looked into: a token is a piece.
+    Pieces,
+    /// No stream: there are no tokens in its pieces.
+    Whole,
 }
 
 impl Meter {
-    /// For one answer, which is an event stream or not, of this dialect.
-    pub fn new(is_event_stream: bool, dialect: Dialect) -> Self {
-        Self {
-            splitter: is_event_stream.then(|| SseSplitter::new(FRAME_MAX)),
-            dialect,
-        }
+    /// For an event stream of this dialect.
+    pub fn of_events(dialect: Dialect) -> Self {
+        Self::Events(SseSplitter::new(FRAME_MAX), dialect)
     }
 
     /// What a schedule needs to know of the next piece, which came at `came`. An event counts where it ends.
     pub fn facts(&mut self, came: Duration, bytes: &[u8]) -> ChunkFacts {
-        let frames = match &mut self.splitter {
-            Some(splitter) => splitter.push(bytes),
-            None => Vec::new(),
+        let tokens = match self {
+            Self::Events(splitter, dialect) => splitter
+                .push(bytes)
+                .iter()
+                .filter(|frame| {
+                    frame.is_complete && dialect.adds_token(&SseEvent::parse(&frame.bytes))
+                })
+                .count(),
+            Self::Pieces => usize::from(!bytes.is_empty()),
+            Self::Whole => 0,
         };
-        let tokens = frames.iter().filter(|frame| {
-            let event = SseEvent::parse(&frame.bytes);
-            let text = self.dialect.meaning(&event).text;
-            frame.is_complete && text.is_some_and(|text| !text.is_empty())
-        });
         ChunkFacts {
             came,
-            tokens: u32::try_from(tokens.count()).unwrap_or(u32::MAX),
+            tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
         }
     }
 }
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn an_event_with_text_is_a_token_where_it_ends() {
-        let mut meter = Meter::new(true, Dialect::OpenAi);
+        let mut meter = Meter::of_events(Dialect::OpenAi);
         let mut count = |text: &str| meter.facts(Duration::ZERO, text.as_bytes()).tokens;
         assert_eq!(
             count(
@@ -79,8 +81,17 @@ mod tests {
             2
         );
         assert_eq!(count("data: [DONE]\n\n"), 0);
-        let mut plain = Meter::new(false, Dialect::OpenAi);
-        assert_eq!(plain.facts(Duration::ZERO, b"data: a\n\n").tokens, 0);
+    }
+
+    #[test]
+    fn where_nobody_knows_the_text_each_event_with_data_is_a_token_and_else_each_piece() {
+        let mut plain = Meter::of_events(Dialect::Plain);
+        let mut count = |text: &str| plain.facts(Duration::ZERO, text.as_bytes()).tokens;
+        assert_eq!(count("data: a\n\n: keep-alive\n\nevent: b\ndata: b\n"), 1);
+        assert_eq!(count("\nretry: 10\n\ndata: [DONE]\n\n"), 1);
+        assert_eq!(Meter::Pieces.facts(Duration::ZERO, b"a\nb").tokens, 1);
+        assert_eq!(Meter::Pieces.facts(Duration::ZERO, b"").tokens, 0);
+        assert_eq!(Meter::Whole.facts(Duration::ZERO, b"{}").tokens, 0);
     }
 
     #[test]

@@ -147,7 +147,9 @@ impl<'de> Visitor<'de> for PaceVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pace, A::Error> {
         let Some(kind) = map.next_key()? else {
-            return Err(de::Error::invalid_length(0, &self));
+            return Err(de::Error::custom(format!(
+                "a pace that says nothing, expected {ONE_OF}"
+            )));
         };
         let pace = match kind {
             TimedPace::Recorded => Pace::Recorded {
@@ -162,7 +164,9 @@ impl<'de> Visitor<'de> for PaceVisitor {
             TimedPace::Fitted => Pace::Fitted(map.next_value()?),
         };
         if map.next_key::<TimedPace>()?.is_some() {
-            return Err(de::Error::invalid_length(2, &self));
+            return Err(de::Error::custom(format!(
+                "two paces in one, expected {ONE_OF}"
+            )));
         }
         Ok(pace)
     }
@@ -241,6 +245,8 @@ impl JsonSchema for Pace {
 }
 
 const MAX_SPEED: f64 = 1000.0;
+
+const ONE_OF: &str = "one of `recorded`, `tokens`, `profile`, `fitted`";
 
 /// Of the files of fitted times.
 pub const FITTED_VERSION: u64 = 1;

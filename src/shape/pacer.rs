@@ -39,7 +39,8 @@ impl Pacer {
     /// When the head is due that came at `came`; `None`: at once. To be called once, first.
     ///
     /// `body` is the whole body where it is known and no stream: by the times of tokens it comes, with its head, when its last
-    /// token would have come. What has no tokens, such as a list or an error, goes at once.
+    /// token would have come. What has no tokens, such as a list or an error, goes at once. Of a stream that can't be looked into
+    /// (encoded, or no event stream) each piece is a token.
     pub fn head(
         &mut self,
         came: Duration,
@@ -54,7 +55,13 @@ impl Pacer {
             .get_str("content-encoding")
             .is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"));
         let is_event_stream = head.media_type().as_deref() == Some("text/event-stream");
-        self.meter = Some(Meter::new(is_event_stream && !is_encoded, self.dialect));
+        self.meter = Some(if is_event_stream && !is_encoded {
+            Meter::of_events(self.dialect)
+        } else if is_event_stream || may_go_on(head) {
+            Meter::Pieces
+        } else {
+            Meter::Whole
+        });
         let tokens = match body {
             Some(body) if !is_event_stream => tokens_said(body).unwrap_or(0),
             Some(_) | None => 0,
@@ -80,6 +87,16 @@ impl Pacer {
     pub fn end(&mut self, came: Duration) -> Option<Duration> {
         self.schedule.end(came)
     }
+}
+
+/// Whether it is a stream, as far as its head tells: of no length, and no JSON, which is of use only as a whole.
+fn may_go_on(head: &ResponseHead) -> bool {
+    let is_json = head
+        .media_type()
+        .is_some_and(|kind| kind == "application/json" || kind.ends_with("+json"));
+    (200..300).contains(&head.status)
+        && !is_json
+        && head.headers.get_str("content-length").is_none()
 }
 
 #[cfg(test)]
@@ -160,5 +177,30 @@ mod tests {
             millis(list.head(Duration::ZERO, &head("application/json"), Some(b"[]"))),
             0
         );
+    }
+
+    #[test]
+    fn of_other_streams_each_piece_is_a_token_and_of_what_is_no_stream_none() {
+        let mut encoded = head("text/event-stream");
+        encoded.headers.push("content-encoding", "gzip");
+        let mut sized = head("text/plain");
+        sized.headers.push("content-length", "2");
+        let mut refused = head("text/plain");
+        refused.status = 500;
+        for (head, last) in [
+            (encoded, 210),
+            (head("text/plain"), 210),
+            (head("application/x-ndjson"), 210),
+            (head("application/json; charset=utf-8"), 0),
+            (head("application/problem+json"), 0),
+            (sized, 0),
+            (refused, 0),
+        ] {
+            let mut pacer = pacer();
+            pacer.head(Duration::ZERO, &head, None);
+            pacer.chunk(Duration::ZERO, b"a");
+            let due = pacer.chunk(Duration::ZERO, b"b");
+            assert_eq!(millis(due), last, "{head:?}");
+        }
     }
 }

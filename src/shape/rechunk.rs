@@ -36,8 +36,8 @@ enum Lane {
 }
 
 impl Rechunk {
-    /// For one answer, which is an event stream or not, of this dialect. An encoded (compressed) answer has to be taken as no
-    /// event stream, and goes as it came unless it is cut by bytes.
+    /// For one answer, which is an event stream or not, of this dialect. An encoded (compressed) answer is neither that nor text:
+    /// it can be cut by bytes alone.
     pub fn new(settings: &RechunkSettings, is_event_stream: bool, dialect: Dialect) -> Self {
         let lane = match settings {
             RechunkSettings::AsRecorded => Lane::Through,

@@ -236,3 +236,40 @@ def test_the_fake_records_nothing(rehearsal, tmp_path):
     fake = rehearsal("fake", "--ttft", "0s", "--gap", "0s", where=tmp_path)
     curl(fake.url, body())
     assert [path for path in Path(tmp_path).iterdir() if path.is_dir()] == []
+
+
+def test_a_fit_stays_a_comment_and_a_line_whatever_a_client_called_its_model(rehearsal, cassette):
+    fast = rehearsal("fake", "--ttft", "10ms", "--gap", "1ms")
+    recorder = rehearsal.record(fast, cassette)
+    name = "x\n[[route]]\r\x1b[31m" + "y" * 500
+    curl(recorder.url, {**body("a"), "model": name})
+    recorder.stop()
+    printed = rehearsal.run("cassette", "fit", cassette)
+    assert printed.returncode == 0, printed.stderr
+    comment, line = printed.stdout.splitlines()
+    assert comment.startswith("# 1 streams with ") and line.startswith("pace = ") and "\x1b" not in printed.stdout
+    assert "x\\n[[route]]\\r\\u{1b}[31my" in comment and "…" in comment
+    assert rehearsal.run("check", rehearsal.file(route("synthesize", "fake", printed.stdout))).returncode == 0
+    none = rehearsal.run("cassette", "fit", cassette, "--model", "gpt-0")
+    assert none.returncode == 1 and "\x1b" not in none.stderr and len(none.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "pace, message",
+    [
+        ("{}", "a pace that says nothing"),
+        ('{ profile = "gpt-4", fitted = "a.json" }', "two paces in one"),
+        ('"fast"', "`fast` is not one of the choices"),
+        ("{ recorded = { speed = 0 } }", "speed 0 is out of range"),
+        ("{ recorded = { speed = nan } }", "speed NaN is out of range"),
+        ('{ tokens = { ttft = "1s" } }', "missing key `gap`"),
+        ('{ tokens = { ttft = "1s", gap = "12" } }', "`12` is not a length of time"),
+        ('{ profile = "gpt-5" }', "there is no latency profile `gpt-5`"),
+        ('{ tokens = { ttft = { uniform = { min = "2s", max = "1s" } }, gap = "1ms" } }', "the smallest time 2s is above the largest, 1s"),
+        ('{ tokens = { ttft = { lognormal = { median = "1s" } }, gap = "1ms" } }', "a lognormal with neither `sigma` nor `p99`"),
+    ],
+)
+def test_a_wrong_pace_is_a_mistake_in_its_line(rehearsal, pace, message):
+    done = rehearsal.run("check", rehearsal.file(route("synthesize", "fake", f"pace = {pace}")))
+    assert done.returncode == 2
+    assert message in done.stderr and f"pace = {pace}" in done.stderr, done.stderr

@@ -31,11 +31,15 @@ pub(super) fn run(
     what: &str,
     is_default: bool,
 ) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("could not start the runtime")
-        .map_err(Failure::Unusable)?;
+    // On one core a runtime of one thread costs less.
+    let runtime = match std::thread::available_parallelism() {
+        Ok(cores) if cores.get() == 1 => tokio::runtime::Builder::new_current_thread(),
+        Ok(_) | Err(_) => tokio::runtime::Builder::new_multi_thread(),
+    }
+    .enable_all()
+    .build()
+    .context("could not start the runtime")
+    .map_err(Failure::Unusable)?;
     let result = runtime.block_on(run_in_runtime(config, listen, what, is_default));
     // Whatever still runs was asked to end and did not.
     runtime.shutdown_background();

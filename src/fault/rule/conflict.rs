@@ -3,6 +3,7 @@
 use crate::fault::kind::Kind;
 use crate::fault::problem::Problem;
 use crate::fault::settings::FaultSettings;
+use crate::fault::when::Protocol;
 
 /// Adds the rules that another one of the route always comes before.
 pub(super) fn check(
@@ -23,7 +24,12 @@ pub(super) fn check(
             continue;
         };
         let ender = enders.iter().find(|(ender, end)| {
-            *ender != index && begin.is_after(end) && covers(&settings[*ender], rule)
+            *ender != index
+                && begin.is_after(end)
+                && covers(&settings[*ender], rule)
+                && kinds[*ender]
+                    .as_ref()
+                    .is_some_and(|by| is_wherever(by, kind))
         });
         if let Some((ender, end)) = ender {
             let (name, by) = (&names[index], &names[*ender]);
@@ -51,6 +57,14 @@ fn is_certain(rule: &FaultSettings) -> bool {
         && !rule.dry_run
         && rule.ttl.is_none()
         && rule.max_active.is_none()
+}
+
+/// Whether one kind can be done on each protocol on which the other one can.
+fn is_wherever(kind: &Kind, other: &Kind) -> bool {
+    [Protocol::Http1, Protocol::Http2]
+        .into_iter()
+        .filter(|protocol| other.impossible_on(*protocol).is_none())
+        .all(|protocol| kind.impossible_on(protocol).is_none())
 }
 
 /// Whether it is surely addressed to every request that the other one is addressed to.

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::Script;
 use super::clock::When;
-use super::units::Units;
 use crate::cue::{Cue, Cut, Silence};
 use crate::fault::edit::corrupt::Corrupter;
 use crate::fault::kind::{How, KeepAlive, Kind, Then};
@@ -41,7 +40,7 @@ impl Script {
             // Elsewhere there is no place for it.
             Kind::ErrorEvent {
                 error, style, then, ..
-            } if self.is_stream() => {
+            } if self.is_stream => {
                 let frames = provider::event(*error, &self.scene.context(), &self.place, *style);
                 self.say(fault, when, Cue::Send(Bytes::from(frames)));
                 self.follow_up(fault, when, *then);
@@ -77,12 +76,7 @@ impl Script {
             KeepAlive::Comment => dialect.comment(),
             KeepAlive::Ping => dialect.ping(),
         };
-        frame.filter(|_| self.is_stream()).map(Bytes::from_static)
-    }
-
-    /// Whether the body is a stream whose events are told apart.
-    fn is_stream(&self) -> bool {
-        self.units.as_ref().is_some_and(Units::has_events)
+        frame.filter(|_| self.is_stream).map(Bytes::from_static)
     }
 }
 

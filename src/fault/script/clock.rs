@@ -53,7 +53,9 @@ pub(super) struct Clock {
     /// The faults that have begun, until somebody asks.
     begun: Vec<usize>,
     delays: Vec<Delay>,
-    gap: Option<Gap>,
+    gaps: Vec<Gap>,
+    /// When the last event was due, where there are gaps.
+    last_due: Option<Duration>,
     /// How much later everything is, in µs.
     offset: i64,
     /// Whose doing the offset is.
@@ -82,8 +84,6 @@ struct Gap {
     fault: usize,
     times: Series,
     chance: Stream,
-    /// When the last event was due.
-    last_due: Option<Duration>,
     /// Whether nothing was moved by it yet.
     is_new: bool,
 }
@@ -106,11 +106,10 @@ impl Clock {
                 }
                 Kind::FirstToken(time) => clock.delays.push(delay(time, DelayPlace::FirstToken)),
                 Kind::Gap { each, correlation } => {
-                    clock.gap = Some(Gap {
+                    clock.gaps.push(Gap {
                         fault,
                         times: Series::new(each.clone(), *correlation),
                         chance: armed.chance.clone(),
-                        last_due: None,
                         is_new: true,
                     });
                 }
@@ -153,19 +152,22 @@ impl Clock {
             }
         }
         let mut timed = self.timed(moment);
-        if let Some(gap) = &mut self.gap
-            && part.is_some()
-        {
+        if !self.gaps.is_empty() && part.is_some() {
             let at = timed.due.unwrap_or(moment.at);
-            let due = match gap.last_due {
-                // On absolute deadlines: what one write was late does not move the next.
-                Some(last) => at.max(last + gap.times.next(&mut gap.chance)),
-                None => at,
-            };
-            gap.last_due = Some(due);
-            if due > at {
-                if gap.is_new {
-                    gap.is_new = false;
+            // On absolute deadlines: what one write was late does not move the next. The longest gap is the one that is seen.
+            let longest = self
+                .last_due
+                .and_then(|last| {
+                    let drawn = self
+                        .gaps
+                        .iter_mut()
+                        .map(|gap| (last + gap.times.next(&mut gap.chance), gap));
+                    drawn.max_by_key(|(due, _)| *due)
+                })
+                .filter(|(due, _)| *due > at);
+            self.last_due = Some(longest.as_ref().map_or(at, |(due, _)| *due));
+            if let Some((due, gap)) = longest {
+                if std::mem::take(&mut gap.is_new) {
                     self.begun.push(gap.fault);
                 }
                 timed.due = Some(due);
@@ -193,7 +195,7 @@ impl Clock {
                 .find(|delay| delay.added != 0)
                 .map(|delay| delay.fault);
         }
-        self.gap = self.gap.take().filter(|gap| gap.fault != fault);
+        self.gaps.retain(|gap| gap.fault != fault);
     }
 
     /// The faults that have begun since this was asked last.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Script;
-use crate::cue::Drip;
+use super::clock::When;
+use crate::cue::{Cue, Cut, Drip};
 use crate::fault::edit::head::edit_headers;
 use crate::fault::kind::{How, Kind};
 use crate::message::ResponseHead;
@@ -72,6 +73,22 @@ impl Script {
             _ => return false,
         }
         true
+    }
+
+    /// A cut that is in the head already happens at the end at the latest: what the head says can't be taken back.
+    pub(super) fn keep_promise(&mut self) {
+        let promised = self.waiting().find(|(_, kind)| {
+            matches!(
+                kind,
+                Kind::Cut {
+                    how: How::ShortBody | How::CloseFramed,
+                    ..
+                }
+            )
+        });
+        if let (false, Some((fault, _))) = (self.is_over, promised) {
+            self.last(fault, When::default(), Cue::Cut(Cut::Fin));
+        }
     }
 
     pub(super) fn drip(&self) -> Option<(usize, Drip)> {

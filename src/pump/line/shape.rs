@@ -118,6 +118,10 @@ impl Shape {
             .headers
             .get_str("content-encoding")
             .is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+        if is_encoded && !matches!(self.settings, RechunkSettings::Bytes(_)) {
+            // There are no words in it, even where its bytes look like some.
+            return Rechunk::new(&RechunkSettings::AsRecorded, false, self.dialect);
+        }
         let is_event_stream = head.media_type().as_deref() == Some("text/event-stream");
         Rechunk::new(&self.settings, is_event_stream && !is_encoded, self.dialect)
     }

@@ -34,7 +34,7 @@ enum Measure {
     Bytes(usize),
     /// By their text.
     Text(Ends),
-    /// By the number of events with text.
+    /// By the number of events that are tokens.
     Tokens(Box<Sizer>, u32),
 }
 
@@ -143,14 +143,12 @@ impl Events {
                 }
             }
             Measure::Tokens(sizer, count) => {
-                let event = SseEvent::parse(&frame.bytes);
-                match self.dialect.meaning(&event).text {
-                    Some(text) if !text.is_empty() => {
-                        let is_first = sizer.token(now);
-                        *count += 1;
-                        is_first || *count >= sizer.size()
-                    }
-                    Some(_) | None => true,
+                if self.dialect.adds_token(&SseEvent::parse(&frame.bytes)) {
+                    let is_first = sizer.token(now);
+                    *count += 1;
+                    is_first || *count >= sizer.size()
+                } else {
+                    true
                 }
             }
         };

@@ -8,6 +8,7 @@ use super::adaptive::Sizer;
 use super::settings::RechunkSettings;
 use super::unit::{End, Ends, Unit};
 use super::{HELD_MAX, SILENCE};
+use crate::frames::utf8::{is_continuation, unfinished};
 use crate::tokens;
 
 /// Holds text until it makes a chunk. What turns out to be no UTF-8 goes as it came, unless it is cut by bytes.
@@ -183,25 +184,4 @@ fn sound(bytes: &[u8]) -> Option<usize> {
         Err(error) if error.error_len().is_none() => Some(error.valid_up_to()),
         Err(_) => None,
     }
-}
-
-/// How many bytes at the end are the beginning of a character.
-fn unfinished(bytes: &[u8]) -> usize {
-    let back = bytes
-        .iter()
-        .rev()
-        .take(3)
-        .position(|byte| !is_continuation(*byte));
-    let Some(back) = back else { return 0 };
-    let wanted = match bytes[bytes.len() - 1 - back] {
-        0b1100_0000..=0b1101_1111 => 2,
-        0b1110_0000..=0b1110_1111 => 3,
-        0b1111_0000..=0b1111_0111 => 4,
-        _ => 1,
-    };
-    if wanted > back + 1 { back + 1 } else { 0 }
-}
-
-fn is_continuation(byte: u8) -> bool {
-    byte & 0b1100_0000 == 0b1000_0000
 }

@@ -29,15 +29,16 @@ fn events(answer: &Answer) -> Vec<Value> {
     let mut lines: Vec<_> = answer
         .chunks
         .iter()
-        .map(|(_, bytes)| std::str::from_utf8(bytes).unwrap())
+        .map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap())
         .map(|line| {
             line.strip_prefix("data: ")
                 .unwrap()
                 .strip_suffix("\n\n")
                 .unwrap()
+                .to_owned()
         })
         .collect();
-    assert_eq!(lines.pop(), Some("[DONE]"));
+    assert_eq!(lines.pop().as_deref(), Some("[DONE]"));
     lines
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -131,6 +132,12 @@ fn an_answer_is_as_long_as_asked() {
             "length",
         ),
         (json!({ "min_tokens": 1 }), 12, "stop"),
+        (json!({ "min_tokens": 0 }), 12, "stop"),
+        (
+            json!({ "min_tokens": 0, "ignore_eos": true, "max_tokens": 30 }),
+            30,
+            "stop",
+        ),
     ] {
         let mut body =
             json!({ "model": "m", "messages": [{ "role": "user", "content": "a b c" }] });
@@ -169,6 +176,34 @@ fn what_cannot_be_answered_is_refused_in_the_shape_of_the_api() {
             r#"{"model":"m","messages":[{"role":"user"}],"min_tokens":20001}"#,
             json!("min_tokens"),
         ),
+        (
+            r#"{"model":"m","messages":[{"role":"user"}],"min_tokens":10001,"n":2}"#,
+            json!("min_tokens"),
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":"user"}],"n":129}"#,
+            json!("n"),
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":"user"}],"n":0}"#,
+            json!("n"),
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":"user"}],"stop":["a",""]}"#,
+            json!("stop"),
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":"user"}],"stop":["a","b","c","d","e"]}"#,
+            json!("stop"),
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":"user"}],"stop":7}"#,
+            json!("stop"),
+        ),
+        (
+            r#"{"model":"m","messages":[{"role":"user"}],"tool_choice":"required"}"#,
+            json!("tool_choice"),
+        ),
     ] {
         let answer = ask("POST", "/v1/chat/completions", body);
         assert_eq!(answer.head.status, 400, "{body}");
@@ -193,4 +228,65 @@ fn models_are_listed_and_any_is_known() {
     assert_eq!(list["object"], "list");
     assert_eq!(list["data"][0]["id"], "rehearsal-fake");
     assert_eq!(json_of(&ask("GET", "/v1/models/any", ""))["id"], "any");
+}
+
+#[test]
+fn an_answer_ends_before_what_is_to_stop_it() {
+    for (stop, said, tokens, reason) in [
+        (json!("made-up"), "You said: “a b c” This is a ", 9, "stop"),
+        (json!(["is a", "ade"]), "You said: “a b c” This ", 7, "stop"),
+        (json!("You"), "", 0, "stop"),
+        (json!([]), "You said: “a b c” This is a", 8, "length"),
+        (
+            json!("rehearsal"),
+            "You said: “a b c” This is a",
+            8,
+            "length",
+        ),
+    ] {
+        let mut body = json!({
+            "model": "m",
+            "messages": [{ "role": "user", "content": "a b c" }],
+            "stop": stop,
+        });
+        if reason == "length" {
+            body["max_tokens"] = json!(8);
+        }
+        let answer = json_of(&chat(&body));
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["message"]["content"], said, "{stop}");
+        assert_eq!(choice["finish_reason"], reason, "{stop}");
+        assert_eq!(answer["usage"]["completion_tokens"], tokens, "{stop}");
+    }
+}
+
+#[test]
+fn each_choice_that_was_asked_for_is_answered() {
+    let mut body = json!({
+        "model": "\"content\":\"\"",
+        "messages": [{ "role": "user", "content": "a" }],
+        "n": 3,
+        "max_tokens": 4,
+    });
+    let whole = json_of(&chat(&body));
+    let said = "You said: “a” This";
+    for (index, choice) in whole["choices"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(choice["index"], index);
+        assert_eq!(choice["message"]["content"], said);
+    }
+    assert_eq!(whole["choices"].as_array().unwrap().len(), 3);
+    assert_eq!(whole["usage"]["completion_tokens"], 12);
+
+    body["stream"] = json!(true);
+    let answer = chat(&body);
+    assert_eq!(answer.tokens, Some(1..5), "the choices go side by side");
+    let mut texts = vec![String::new(); 3];
+    for event in events(&answer) {
+        assert_eq!(event["model"], body["model"]);
+        for choice in event["choices"].as_array().unwrap() {
+            let index = usize::try_from(choice["index"].as_u64().unwrap()).unwrap();
+            texts[index] += choice["delta"]["content"].as_str().unwrap_or_default();
+        }
+    }
+    assert_eq!(texts, [said; 3]);
 }

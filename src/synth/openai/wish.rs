@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::synth::words::Words;
+
 /// What a request for a completion asks for.
 pub(super) struct Wish {
     pub(super) model: String,
@@ -12,6 +14,10 @@ pub(super) struct Wish {
     /// As many at least; the answer is drawn out to it.
     min_tokens: usize,
     pub(super) prompt_tokens: usize,
+    /// How many choices there are to be. 1..=128
+    pub(super) choices: usize,
+    /// Where the answer ends, though not said itself. None is empty.
+    stops: Vec<String>,
     /// The text of the last message of the user; empty where there is none.
     last_words: String,
 }
@@ -52,10 +58,23 @@ impl Wish {
                 "expected each message to be an object with a role",
             ));
         }
-        let max_tokens = match count(&body["max_completion_tokens"], "max_completion_tokens")? {
+        let max_tokens = match count(&body["max_completion_tokens"], "max_completion_tokens", 1)? {
             Some(most) => Some(most),
-            None => count(&body["max_tokens"], "max_tokens")?,
+            None => count(&body["max_tokens"], "max_tokens", 1)?,
         };
+        if matches!(&body["tool_choice"], Value::Object(_)) || body["tool_choice"] == "required" {
+            return Err(problem(
+                "tool_choice",
+                "the built-in backend calls no tools",
+            ));
+        }
+        let choices = count(&body["n"], "n", 1)?.unwrap_or(1);
+        if choices > MAX_CHOICES {
+            return Err(problem(
+                "n",
+                &format!("expected at most {MAX_CHOICES} choices"),
+            ));
+        }
         let last = messages
             .iter()
             .rev()
@@ -65,7 +84,9 @@ impl Wish {
             is_stream: flag(&body["stream"], "stream")?,
             has_usage: flag(&body["stream_options"]["include_usage"], "stream_options")?,
             max_tokens,
-            min_tokens: min_tokens(&body, max_tokens)?,
+            min_tokens: min_tokens(&body, max_tokens, choices)?,
+            choices,
+            stops: stops(&body["stop"])?,
             prompt_tokens: messages
                 .iter()
                 .map(|message| text_of(message).split_whitespace().count())
@@ -75,7 +96,7 @@ impl Wish {
     }
 
     /// The words of the answer, and why it ends.
-    pub(super) fn words(&self) -> (Vec<String>, &'static str) {
+    pub(super) fn words(&self) -> (Words, &'static str) {
         let mut said = self.last_words.split_whitespace();
         let echo: Vec<String> = said
             .by_ref()
@@ -91,7 +112,7 @@ impl Wish {
                 echo.join(" ")
             )
         };
-        let mut words: Vec<String> = text
+        let said: Vec<String> = text
             .split(' ')
             .enumerate()
             .map(|(index, word)| {
@@ -102,28 +123,49 @@ impl Wish {
                 }
             })
             .collect();
-        let more = self.min_tokens.saturating_sub(words.len());
-        words.extend(FILLER.into_iter().cycle().take(more).map(str::to_owned));
-        match self.max_tokens {
-            Some(most) if most < words.len() => {
-                words.truncate(most);
-                (words, "length")
-            }
-            Some(_) | None => (words, "stop"),
-        }
+        let wanted = said.len().max(self.min_tokens);
+        let most = self.max_tokens.unwrap_or(usize::MAX);
+        let mut words = Words::new(said, self.min_tokens, most);
+        let is_stopped = words.end_before(&self.stops);
+        let reason = if most < wanted && !is_stopped {
+            "length"
+        } else {
+            "stop"
+        };
+        (words, reason)
     }
+}
+
+/// One text that ends an answer, or several.
+fn stops(value: &Value) -> Result<Vec<String>, Problem> {
+    let listed = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(listed) => listed.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let stops: Vec<_> = listed
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|stop| !stop.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if stops.len() < listed.len() || stops.len() > MAX_STOPS {
+        let what = format!("expected a text that is not empty, or up to {MAX_STOPS} of them");
+        return Err(problem("stop", &what));
+    }
+    Ok(stops)
 }
 
 /// How many tokens there are to be at least: `min_tokens`, or `max_tokens` if the end of the text is to be ignored
 /// (`ignore_eos`). Both are widely known extensions of the API, made for measuring.
-fn min_tokens(body: &Value, max_tokens: Option<usize>) -> Result<usize, Problem> {
+fn min_tokens(body: &Value, max_tokens: Option<usize>, choices: usize) -> Result<usize, Problem> {
     let is_endless = flag(&body["ignore_eos"], "ignore_eos")?;
-    let (param, least) = match count(&body["min_tokens"], "min_tokens")? {
-        Some(least) => ("min_tokens", least),
-        None if is_endless => ("max_tokens", max_tokens.unwrap_or(0)),
-        None => return Ok(0),
+    let (param, least) = match count(&body["min_tokens"], "min_tokens", 0)? {
+        Some(least) if least > 0 => ("min_tokens", least),
+        Some(_) | None if is_endless => ("max_tokens", max_tokens.unwrap_or(0)),
+        Some(_) | None => return Ok(0),
     };
-    if least > MAX_FILLED {
+    if least.saturating_mul(choices) > MAX_FILLED {
         return Err(problem(
             param,
             &format!("the built-in backend makes up at most {MAX_FILLED} tokens"),
@@ -147,13 +189,16 @@ fn flag(value: &Value, param: &'static str) -> Result<bool, Problem> {
     }
 }
 
-fn count(value: &Value, param: &'static str) -> Result<Option<usize>, Problem> {
+fn count(value: &Value, param: &'static str, least: u64) -> Result<Option<usize>, Problem> {
     if value.is_null() {
         return Ok(None);
     }
     match value.as_u64() {
-        Some(count) if count > 0 => Ok(Some(usize::try_from(count).unwrap_or(usize::MAX))),
-        Some(_) | None => Err(problem(param, "expected a whole number of at least 1")),
+        Some(count) if count >= least => Ok(Some(usize::try_from(count).unwrap_or(usize::MAX))),
+        Some(_) | None => {
+            let what = format!("expected a whole number of at least {least}");
+            Err(problem(param, &what))
+        }
     }
 }
 
@@ -175,10 +220,9 @@ fn text_of(message: &Value) -> String {
 /// In words, and of each in characters.
 const MAX_ECHO: usize = 40;
 
-/// What an answer is drawn out with.
-const FILLER: [&str; 8] = [
-    " And", " so", " it", " goes", " on,", " word", " by", " word.",
-];
-
-/// The most tokens that an answer is drawn out to.
+/// The most tokens that an answer is drawn out to, all of its choices together.
 const MAX_FILLED: usize = 20_000;
+
+/// As many choices and stops as the API allows.
+const MAX_CHOICES: usize = 128;
+const MAX_STOPS: usize = 4;

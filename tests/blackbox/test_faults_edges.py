@@ -1,0 +1,87 @@
+"""Faults at awkward places: at the very end, on answers of one piece, beside each other, and what they leave of a connection."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import wire
+from conftest import route
+from rawclient import Client
+from test_faults import ALL, ASK, DONE, EVENTS, PATH, broken, fault, go  # noqa: F401 - `broken` is a fixture
+from upstream import answer, stream
+
+JSON = json.dumps({"id": "c1", "object": "chat.completion", "choices": [{"message": {"content": "Hello"}}]}).encode()
+TYPE = (("Content-Type", "application/json"),)
+
+
+@pytest.mark.parametrize("text", ['slow_read = "1KiB"', 'bandwidth = { up = "1KiB" }'])
+@pytest.mark.parametrize("mode", ["forward", "record"])
+def test_an_upload_of_one_piece_takes_its_time_and_leaves_the_connection_open(rehearsal, upstream, cassette, text, mode):
+    upstream.on("/one", answer(headers=TYPE, body=JSON))
+    proxy = rehearsal(config=route(mode, upstream, fault(text), cassette=cassette if mode == "record" else None))
+    body = b"x" * 512
+    with Client(proxy.url) as client:
+        begun = time.monotonic()
+        assert client.ask("POST", "/one", body=body).body == JSON
+        assert time.monotonic() - begun > 0.45, "512 bytes at 1,024 a second"
+        assert client.ask("POST", "/one", body=b"x").body == JSON, "on the same connection"
+
+
+def test_an_answer_that_ends_with_its_connection_says_so(broken, upstream):  # noqa: F811
+    proxy = broken(fault('cut = { after = { events = 3 }, how = "close-framed" }'))
+    with Client(proxy.url) as client:
+        got = client.ask("POST", PATH, TYPE, ASK)
+        assert (got.framing, got.end, got.body) == ("close", wire.COMPLETE, b"".join(EVENTS[:3]))
+        assert got.get("connection") == "close"
+        assert client.end() == wire.FIN
+
+
+def test_a_live_answer_that_ends_with_its_connection_says_so(rehearsal, upstream):
+    upstream.on("/closed", stream([b"abc"], framing="close")).on("/none", answer(204))
+    proxy = rehearsal.forward(upstream)
+    with Client(proxy.url) as client:
+        assert client.ask("GET", "/none").status == 204
+        assert client.ask("HEAD", "/closed").status == 200, "there is no body that could end with the connection"
+        got = client.ask("GET", "/closed")
+        assert (got.framing, got.body, got.get("connection")) == ("close", b"abc", "close")
+
+
+def test_a_dribble_divides_a_body_of_one_chunk_too(broken):  # noqa: F811
+    proxy = broken(fault('dribble = { pieces = 5, over = "800ms" }'), events=[ALL])
+    got = go(proxy)
+    assert got.body == ALL
+    assert len(got.chunks) == 5
+    assert got.chunks[-1][0] - got.chunks[0][0] > 0.75
+    assert max(len(data) for _, data in got.chunks) < len(ALL) / 4
+
+
+def test_a_silence_at_the_end_is_seen_on_an_answer_with_a_length(rehearsal, upstream):
+    upstream.on("/one", answer(headers=TYPE, body=JSON))
+    proxy = rehearsal.forward(upstream, fault('stall = { after = "end", for = "600ms" }'))
+    with Client(proxy.url) as client:
+        got = client.ask("GET", "/one")
+        assert (got.body, got.end) == (JSON, wire.COMPLETE)
+        assert got.ended_at - client.sent_at > 0.55
+
+
+def test_noise_hides_a_silence_at_the_end(broken):  # noqa: F811
+    proxy = broken(fault('stall = { after = "end", for = "700ms", keepalive = "comment", every = "200ms" }'))
+    assert go(proxy).body == ALL + b": keep-alive\n\n" * 3
+
+
+def test_an_error_can_come_behind_the_terminator(broken):  # noqa: F811
+    got = go(broken(fault('error_event = { after = "end", error = "internal" }')))
+    assert got.body.startswith(ALL)
+    assert json.loads(got.body[len(ALL) :].removeprefix(b"data: "))["error"]["type"] == "server_error"
+
+
+def test_a_short_body_is_short_even_where_its_place_never_comes(rehearsal, upstream):
+    upstream.on("/one", answer(headers=TYPE, body=JSON))
+    proxy = rehearsal.forward(upstream, fault('cut = { after = { events = 9 }, how = "short-body" }'))
+    with Client(proxy.url) as client:
+        got = client.ask("GET", "/one")
+        assert (got.body, got.end, got.get("content-length")) == (JSON, wire.FIN, str(len(JSON) + 1))
+    proxy.stop()
+    assert "outcome=cut" in proxy.stderr()
