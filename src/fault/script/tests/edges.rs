@@ -136,11 +136,11 @@ fn dribbled(length: Option<usize>, chunks: &[usize]) -> Vec<(u128, usize)> {
     }
     script.head(
         moment,
-        ResponseHead {
+        Box::new(ResponseHead {
             status: 200,
             reason: None,
             headers,
-        },
+        }),
     );
     let mut chunks = chunks.iter();
     let (mut now, mut told) = (ms(10), Vec::new());
