@@ -4,12 +4,10 @@
 //! all alike, in turn. The bounds are asserted. Run with `cargo bench --bench many`; about two minutes, and 500 MB on the
 //! disk. `MANY=10000` makes the large cassette smaller.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     reason = "a bench may panic, and prints figures"
 )]
 
@@ -59,12 +57,25 @@ fn main() {
         all.memory("VmHWM"),
     );
 
+    let (hot, uniform) = costs(&few, &all, many);
+    let (rss, peak) = (all.memory("VmRSS"), all.memory("VmHWM"));
+    println!("a hot set costs {hot:.2} times, all alike {uniform:.2} times as much as 10 of 10");
+    println!("RSS {rss:.1} MiB at the end, {peak:.1} MiB at most");
+
+    assert!(load < 2.0, "loading 10,000 recordings takes too long");
+    assert!(rss < 200.0, "too much memory is held");
+    assert!(hot <= 1.15, "a hot set is slower among many");
+    assert!(uniform <= 2.5, "what is not in memory is too slow");
+}
+
+/// How many times as much CPU a request costs among `many` recordings as among 10: of a hot set, and of all alike.
+fn costs(few: &Server, all: &Server, many: usize) -> (f64, f64) {
     let mut costs = [const { Vec::new() }; 3];
     for round in 0..=ROUNDS {
         let figures = [
-            ask(&few, round, 10),
-            ask(&all, round, HOT.min(many)),
-            ask(&all, round, many),
+            ask(few, round, 10),
+            ask(all, round, HOT.min(many)),
+            ask(all, round, many),
         ];
         // The first round warms up.
         for (costs, figure) in costs.iter_mut().zip(figures).filter(|_| round > 0) {
@@ -72,12 +83,10 @@ fn main() {
         }
     }
     let names = ["10 of 10", "100 of all", "all alike"];
-    let mut cpu = Vec::new();
     for (name, figures) in names.iter().zip(&costs) {
         let us = median(figures.iter().map(|figure| figure.cpu_us).collect());
         let wall = median(figures.iter().map(|figure| figure.wall_us).collect());
         println!("{name}: {us:.1} µs of CPU, {wall:.1} µs of time per request (medians)");
-        cpu.push(us);
     }
     let ratio = |of: usize, to: usize| {
         let pairs = costs[of].iter().zip(&costs[to]);
@@ -87,15 +96,7 @@ fn main() {
                 .collect(),
         )
     };
-    let (hot, uniform) = (ratio(1, 0), ratio(2, 0));
-    let (rss, peak) = (all.memory("VmRSS"), all.memory("VmHWM"));
-    println!("a hot set costs {hot:.2} times, all alike {uniform:.2} times as much as 10 of 10");
-    println!("RSS {rss:.1} MiB at the end, {peak:.1} MiB at most");
-
-    assert!(load < 2.0, "loading 10,000 recordings takes too long");
-    assert!(rss < 200.0, "too much memory is held");
-    assert!(hot <= 1.15, "a hot set is slower among many");
-    assert!(uniform <= 2.5, "what is not in memory is too slow");
+    (ratio(1, 0), ratio(2, 0))
 }
 
 /// Writes recordings of `GET /v1/items/N`.

@@ -6,26 +6,23 @@
 //! Needs `taskset`. The bounds are those of an otherwise idle machine and are asserted. Run with
 //! `cargo build --release --bench baseline && cargo bench --bench pace`; some three minutes. `ROUNDS=1` is quicker.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     reason = "a bench may panic, and prints figures"
 )]
 
 use std::cell::Cell;
 use std::fs;
-use std::net::SocketAddr;
 use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::{Quantiles, Server, apart, cpu_of, load_apart, median, rehearsal};
-use memchr::memmem;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use common::{
+    Quantiles, Server, apart, cpu_of, gap_error, load_apart, median, rehearsal, runtime,
+    token_times,
+};
 use tokio::task::LocalSet;
 
 mod common;
@@ -41,10 +38,7 @@ const EVENTS: usize = 750;
 
 fn main() {
     let rounds = std::env::var("ROUNDS").map_or(3, |text| text.parse().unwrap());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let measure = |command: Command, streams| {
         let server = Server::start(command);
         LocalSet::new().block_on(&runtime, seen(&server, streams))
@@ -101,7 +95,9 @@ async fn seen(server: &Server, count: usize) -> Seen {
         // To make up an answer takes time too, and none may be left of that in the window.
         let at = OPENING.mul_f64(number as f64 / count as f64 * 0.9);
         tokio::time::sleep_until((begun + at).into()).await;
-        let one = stream(server.address, Rc::clone(&came));
+        let came = Rc::clone(&came);
+        let count = move |here| came.set(came.get() + here as u64);
+        let one = token_times(server.address, EVENTS, count);
         tasks.push(tokio::task::spawn_local(one));
     }
     let own = std::process::id();
@@ -115,7 +111,7 @@ async fn seen(server: &Server, count: usize) -> Seen {
         let within = times
             .windows(2)
             .filter(|pair| pair[0] >= start && pair[1] <= end);
-        errors.extend(within.map(|pair| ((pair[1] - pair[0]).as_secs_f64() * 1e3 - GAP).abs()));
+        errors.extend(within.map(|pair| gap_error(pair, GAP)));
     }
     let (span, events) = ((end - start).as_secs_f64(), (after.2 - before.2) as f64);
     let used = after.0.saturating_sub(before.0).as_secs_f64();
@@ -126,41 +122,6 @@ async fn seen(server: &Server, count: usize) -> Seen {
         load: after.1.saturating_sub(before.1).as_secs_f64() / span,
         share: events / (count as f64 * span * 1e3 / GAP),
     }
-}
-
-/// When each event of a stream came.
-async fn stream(address: SocketAddr, came: Rc<Cell<u64>>) -> Vec<Instant> {
-    let body = format!(
-        "{{\"model\":\"m\",\"stream\":true,\"ignore_eos\":true,\"max_tokens\":{EVENTS},\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]}}"
-    );
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    // The role comes with an empty content, the rest of the events without any.
-    let token = memmem::Finder::new("\"delta\":{\"content\":\"");
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut times = Vec::with_capacity(EVENTS);
-    let mut buffer = vec![0; 8 * 1024];
-    // What a token that is read in two parts may have left behind.
-    let mut kept = 0;
-    loop {
-        let count = stream.read(&mut buffer[kept..]).await.unwrap();
-        if count == 0 {
-            break;
-        }
-        let now = Instant::now();
-        let end = kept + count;
-        let here = token.find_iter(&buffer[..end]).count();
-        times.extend(std::iter::repeat_n(now, here));
-        came.set(came.get() + here as u64);
-        kept = end.min(token.needle().len() - 1);
-        buffer.copy_within(end - kept..end, 0);
-    }
-    assert_eq!(times.len(), EVENTS, "all events came");
-    times
 }
 
 /// The newest `baseline` that was built beside this.

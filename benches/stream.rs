@@ -4,12 +4,10 @@
 //! directly and through `rehearsal record`, in turn, and the one-way delays are compared; then the recordings are
 //! replayed. The bounds are asserted. Run with `cargo bench --bench stream`; about a minute.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     reason = "a bench may panic, and prints figures"
 )]
 
@@ -20,7 +18,7 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Quantiles, Server};
+use common::{Quantiles, Server, millis, rehearsal};
 use rehearsal::cassette::{Access, Cassette};
 
 mod common;
@@ -34,24 +32,8 @@ const ROUNDS: usize = 5;
 
 fn main() {
     LazyLock::force(&START);
-    let upstream = upstream();
     let dir = tempfile::tempdir().unwrap();
-    let cassette = dir.path().to_str().unwrap();
-    let (mut direct, mut recording) = (Vec::new(), Vec::new());
-    let proxy = Server::start(common::rehearsal(&[
-        "record",
-        "--upstream",
-        &format!("http://{upstream}"),
-        "--cassette",
-        cassette,
-    ]));
-    clients(proxy.address, "warm");
-    for round in 0..ROUNDS {
-        direct.extend(clients(upstream, &format!("direct{round}")));
-        recording.extend(clients(proxy.address, &format!("round{round}")));
-    }
-    drop(proxy);
-    let (direct, recording) = (delays(direct), delays(recording));
+    let (direct, recording) = record(upstream(), dir.path());
     println!("one-way delay per chunk, direct:    {direct}");
     println!("one-way delay per chunk, recording: {recording}");
     println!(
@@ -60,24 +42,7 @@ fn main() {
         recording.p99 - direct.p99
     );
 
-    let proxy = Server::start(common::rehearsal(&["replay", "--cassette", cassette]));
-    let (mut errors, mut totals) = (Vec::new(), Vec::new());
-    for (path, recorded) in recorded_times(dir.path()).into_iter().take(20) {
-        let replayed = read_stream(proxy.address, &path).times;
-        assert_eq!(replayed.len(), recorded.len());
-        errors.extend(
-            replayed
-                .iter()
-                .zip(&recorded)
-                .map(|(one, other)| (millis(*one) - millis(*other)).abs()),
-        );
-        let (replayed, recorded) = (
-            millis(*replayed.last().unwrap()),
-            millis(*recorded.last().unwrap()),
-        );
-        totals.push((replayed - recorded).abs() / recorded * 100.0);
-    }
-    let (errors, totals) = (Quantiles::of(errors), Quantiles::of(totals));
+    let (errors, totals) = replay(dir.path());
     println!("replayed against recorded time, per chunk: {errors}");
     println!(
         "replayed against recorded time, in all: p50 {:.3} %, max {:.3} %",
@@ -102,6 +67,47 @@ fn main() {
     );
 }
 
+/// The one-way delays without `rehearsal` and while it records, in ms.
+fn record(upstream: SocketAddr, cassette: &Path) -> (Quantiles, Quantiles) {
+    let (mut direct, mut recording) = (Vec::new(), Vec::new());
+    let proxy = Server::start(rehearsal(&[
+        "record",
+        "--upstream",
+        &format!("http://{upstream}"),
+        "--cassette",
+        cassette.to_str().unwrap(),
+    ]));
+    clients(proxy.address, "warm");
+    for round in 0..ROUNDS {
+        direct.extend(clients(upstream, &format!("direct{round}")));
+        recording.extend(clients(proxy.address, &format!("round{round}")));
+    }
+    (delays(direct), delays(recording))
+}
+
+/// How far each chunk of a replay is from its time, in ms, and each replay in all, in percent.
+fn replay(cassette: &Path) -> (Quantiles, Quantiles) {
+    let folder = cassette.to_str().unwrap();
+    let proxy = Server::start(rehearsal(&["replay", "--cassette", folder]));
+    let (mut errors, mut totals) = (Vec::new(), Vec::new());
+    for (path, recorded) in recorded_times(cassette).into_iter().take(20) {
+        let replayed = read_stream(proxy.address, &path).times;
+        assert_eq!(replayed.len(), recorded.len());
+        errors.extend(
+            replayed
+                .iter()
+                .zip(&recorded)
+                .map(|(one, other)| (millis(*one) - millis(*other)).abs()),
+        );
+        let (replayed, recorded) = (
+            millis(*replayed.last().unwrap()),
+            millis(*recorded.last().unwrap()),
+        );
+        totals.push((replayed - recorded).abs() / recorded * 100.0);
+    }
+    (Quantiles::of(errors), Quantiles::of(totals))
+}
+
 fn delays(streams: Vec<Stream>) -> Quantiles {
     Quantiles::of(
         streams
@@ -109,10 +115,6 @@ fn delays(streams: Vec<Stream>) -> Quantiles {
             .flat_map(|stream| stream.delays)
             .collect(),
     )
-}
-
-fn millis(span: Duration) -> f64 {
-    span.as_secs_f64() * 1e3
 }
 
 /// What one client saw.

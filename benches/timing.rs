@@ -5,20 +5,20 @@
 //! the load. Needs `taskset`. The bounds are those of an otherwise idle machine and are asserted. Run with
 //! `cargo bench --bench timing`; about a minute.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     reason = "a bench may panic, and prints figures"
 )]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::{Quantiles, Server, apart, load_apart, rehearsal};
-
+use common::{
+    Quantiles, Server, apart, gap_error, load_apart, median, millis, rehearsal, runtime,
+    token_times,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -29,11 +29,7 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn main() {
     load_apart();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let few = latency(50, 20, Duration::ZERO).await;
         println!("+100 ms at    50 connections: achieved - intended {few}");
         let many = latency(1000, 10, LATENCY).await;
@@ -98,7 +94,7 @@ async fn latency(connections: usize, rounds: usize, rest: Duration) -> Kept {
     let took = asked(broken.address, connections, rounds, rest).await;
     let beyond = took
         .into_iter()
-        .map(|took| took - base.p50 - LATENCY.as_secs_f64() * 1e3);
+        .map(|took| took - base.p50 - millis(LATENCY));
     Kept {
         seen: Quantiles::of(beyond.collect()),
         said: said(&mut broken),
@@ -134,7 +130,7 @@ async fn asked(address: SocketAddr, connections: usize, rounds: usize, rest: Dur
             tokio::time::sleep(Duration::from_micros(share)).await;
             let mut took = Vec::new();
             for round in 0..rounds {
-                took.push(asking.ask().await.as_secs_f64() * 1e3);
+                took.push(millis(asking.ask().await));
                 // Far enough from each other, and the same in each run.
                 let share = (number * 7919 + round * 104_729) % 1000;
                 if !rest.is_zero() {
@@ -206,11 +202,10 @@ async fn tokens(gap: &str, count: usize) -> f64 {
     let proxy = fake(&["--ttft", "50ms", "--gap", gap]);
     let mut spans = Vec::new();
     for _ in 0..5 {
-        let times = stream(proxy.address, count).await;
+        let times = token_times(proxy.address, count, |_| ()).await;
         spans.push((*times.last().unwrap() - times[0]).as_secs_f64());
     }
-    spans.sort_by(f64::total_cmp);
-    spans[2]
+    median(spans)
 }
 
 /// How far gaps are from 20 ms, in ms, over many streams at once.
@@ -218,47 +213,15 @@ async fn streams(count: usize, length: usize) -> Quantiles {
     let proxy = fake(&["--ttft", "50ms", "--gap", "20ms"]);
     let mut tasks = Vec::new();
     for _ in 0..count {
-        tasks.push(tokio::spawn(stream(proxy.address, length)));
+        tasks.push(tokio::spawn(token_times(proxy.address, length, |_| ())));
         tokio::time::sleep(Duration::from_micros(137)).await;
     }
     let mut errors = Vec::new();
     for task in tasks {
         let times = task.await.unwrap();
-        errors.extend(
-            times
-                .windows(2)
-                .map(|pair| ((pair[1] - pair[0]).as_secs_f64() * 1e3 - 20.0).abs()),
-        );
+        errors.extend(times.windows(2).map(|pair| gap_error(pair, 20.0)));
     }
     Quantiles::of(errors)
-}
-
-/// When each token of a stream came.
-async fn stream(address: SocketAddr, tokens: usize) -> Vec<Instant> {
-    let body = format!(
-        "{{\"model\":\"m\",\"stream\":true,\"ignore_eos\":true,\"max_tokens\":{tokens},\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]}}"
-    );
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut times = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let count = stream.read(&mut buffer).await.unwrap();
-        let now = Instant::now();
-        if count == 0 {
-            break;
-        }
-        let text = String::from_utf8_lossy(&buffer[..count]);
-        // The role comes with an empty content, the rest of the events without any.
-        let came = text.matches("\"delta\":{\"content\":\"").count();
-        times.extend(std::iter::repeat_n(now, came));
-    }
-    assert_eq!(times.len(), tokens, "all tokens came");
-    times
 }
 
 fn fake(flags: &[&str]) -> Server {

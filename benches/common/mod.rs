@@ -13,6 +13,11 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
 /// A server as a process of its own; told to stop when dropped, and waited for.
 pub(crate) struct Server {
     child: Child,
@@ -105,6 +110,63 @@ pub(crate) fn load_apart() {
         done.is_ok_and(|done| done.status.success()),
         "`taskset` failed; two cores are needed"
     );
+}
+
+/// A runtime on this thread alone.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Asks `rehearsal fake`, or what answers like it, for a stream of so many tokens, and says when each came. `seen` is told how
+/// many came with each read.
+pub(crate) async fn token_times(
+    address: SocketAddr,
+    tokens: usize,
+    mut seen: impl FnMut(usize),
+) -> Vec<Instant> {
+    let body = format!(
+        "{{\"model\":\"m\",\"stream\":true,\"ignore_eos\":true,\"max_tokens\":{tokens},\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]}}"
+    );
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // The role comes with an empty content, the rest of the events without any.
+    let token = memmem::Finder::new("\"delta\":{\"content\":\"");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut times = Vec::with_capacity(tokens);
+    let mut buffer = vec![0; 8 * 1024];
+    // What a token that is read in two parts may have left behind.
+    let mut kept = 0;
+    loop {
+        let count = stream.read(&mut buffer[kept..]).await.unwrap();
+        if count == 0 {
+            break;
+        }
+        let now = Instant::now();
+        let end = kept + count;
+        let here = token.find_iter(&buffer[..end]).count();
+        times.extend(std::iter::repeat_n(now, here));
+        seen(here);
+        kept = end.min(token.needle().len() - 1);
+        buffer.copy_within(end - kept..end, 0);
+    }
+    assert_eq!(times.len(), tokens, "all tokens came");
+    times
+}
+
+/// How far the time between two tokens is from what it should be, in ms.
+pub(crate) fn gap_error(pair: &[Instant], gap: f64) -> f64 {
+    (millis(pair[1] - pair[0]) - gap).abs()
+}
+
+pub(crate) fn millis(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e3
 }
 
 /// What a process used so far, to 10 ms.

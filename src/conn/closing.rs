@@ -17,6 +17,7 @@ pub(super) struct Closing {
 }
 
 impl Closing {
+    /// Begins now.
     fn start() -> Self {
         Self {
             since: Instant::now(),
@@ -24,6 +25,7 @@ impl Closing {
         }
     }
 
+    /// Whether the peer did nothing for too long.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         self.timer.as_mut().poll(cx).is_ready()
     }
@@ -88,6 +90,7 @@ impl Conn {
         }
     }
 
+    /// The peer did something while we close.
     fn still_closing(&mut self, cx: &mut Context<'_>) {
         if let Some(closing) = &mut self.closing {
             closing.go_on(cx);

@@ -1,4 +1,7 @@
 //! What an exchange says to the connection that carries it, and what the connection tells it.
+//!
+//! Holds wishes and counts only: it neither reads nor writes, and knows nothing of HTTP. The first block of methods is for
+//! the exchange, the second for the connection.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -135,12 +135,17 @@ class H2Client:
 
     def body(self, stream: int) -> bytes:
         """The body to its end."""
+        body, end = self.ending(stream)
+        assert isinstance(end, h2.events.StreamEnded), f"{end} after {len(body)} bytes"
+        return body
+
+    def ending(self, stream: int) -> tuple[bytes, Any]:
+        """The body as far as it comes, and the event that ends its stream."""
         body = b""
         while True:
             event = self.next(h2.events.DataReceived, h2.events.StreamEnded, h2.events.StreamReset, stream=stream)
-            if isinstance(event, h2.events.StreamEnded):
-                return body
-            assert isinstance(event, h2.events.DataReceived), f"{event} after {len(body)} bytes"
+            if not isinstance(event, h2.events.DataReceived):
+                return body, event
             body += event.data
             self.h2.acknowledge_received_data(event.flow_controlled_length, stream)
             self.flush()

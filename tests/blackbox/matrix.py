@@ -95,6 +95,35 @@ def raises(kind: str, status: Optional[int] = None, type: Optional[str] = None, 
     return Reaction(kind, status, type, code, **more)
 
 
+def both(reaction: Reaction) -> tuple[Reaction, Reaction]:
+    """The same with the SDKs for OpenAI and for Anthropic, in Python, or in both languages."""
+    return reaction, reaction
+
+
+# What several tables have in common: the faults,
+JSON_FOR_SSE = 'status = { code = 200, headers = { content-type = "application/json" }, body = "{}" }'
+EMPTY_FOR_SSE = 'status = { code = 200, headers = { content-type = "text/event-stream" } }'
+# what the SDKs make of a stream that came whole,
+WHOLE = (fine(finish="stop"), fine(finish="end_turn"))
+# of one in which nothing came for longer than their limit,
+STALLED = (raises("APITimeoutError", text="cut"), raises("httpx2.ReadTimeout", text="cut"))
+# and of one in which it came for 5 s, without such a limit,
+WAITED = (fine(finish="stop", seconds=(5, 60)), fine(finish="end_turn", seconds=(5, 60)))
+NO_LIMIT = "Node has no limit between events"
+# of one whose connection was lost without and with a reset,
+TORN = (raises("APIConnectionError", text="cut"), raises("httpx2.RemoteProtocolError", text="cut"))
+RESET = (raises("APIConnectionError", text="cut"), raises("httpx2.ReadError", text="cut"))
+NODE_TORN = raises("TypeError", text="cut", says="terminated")
+# and of what is no JSON.
+BAD_JSON = raises("json.JSONDecodeError")
+NODE_BAD_JSON = raises("SyntaxError")
+
+
+def cut(how: str, events: int = 3) -> str:
+    """The fault that breaks a stream off after so many events."""
+    return f'cut = {{ after = {{ events = {events} }}, how = "{how}" }}'
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A fault, how a program asks, and what it sees with each SDK."""

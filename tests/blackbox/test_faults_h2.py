@@ -11,7 +11,6 @@ from upstream import stream
 
 EVENTS = [b'data: {"n":%d}\n\n' % number for number in range(8)]
 ALL = b"".join(EVENTS)
-ENDS = (h2.events.StreamEnded, h2.events.StreamReset, h2.events.ConnectionTerminated)
 
 
 @pytest.fixture
@@ -30,55 +29,35 @@ def connect(rehearsal, upstream, closing):
     return make
 
 
-def see(conn, number):
-    """The body of a stream, and the event that ended it."""
-    body = b""
-    while True:
-        for at, event in enumerate(conn.events):
-            mine = getattr(event, "stream_id", None) == number
-            if mine and isinstance(event, h2.events.DataReceived):
-                body += event.data
-                conn.h2.acknowledge_received_data(event.flow_controlled_length, number)
-                conn.events.pop(at)
-                break
-            if (mine and isinstance(event, ENDS)) or isinstance(event, h2.events.ConnectionTerminated):
-                conn.events.pop(at)
-                return body, event
-        else:
-            data = conn.sock.recv(1 << 16)
-            assert data, f"the connection ended after {body!r}; {conn.events}"
-            conn.take(data)
+def ends(conn, kind):
+    """The broken stream ends in this way, and its sibling is whole, and so is what comes on the connection later; gives what
+    came of the broken one, and its end."""
+    sibling, broken = conn.request("/whole"), conn.request("/broken")
+    body, end = conn.ending(broken)
+    assert isinstance(end, kind)
+    assert conn.body(sibling) == ALL
+    assert conn.body(conn.request("/whole")) == ALL, "the connection goes on"
+    return body, end
 
 
 @pytest.mark.parametrize("code", [2, 7, 8, 11])
 def test_a_stream_is_reset_with_the_code_and_its_sibling_goes_on(connect, code):
     conn = connect(f"cut = {{ after = {{ events = 3 }}, how = {{ h2-reset = {code} }} }}")
-    sibling, broken = conn.request("/whole"), conn.request("/broken")
-    body, end = see(conn, broken)
-    assert isinstance(end, h2.events.StreamReset)
+    body, end = ends(conn, h2.events.StreamReset)
     assert (body, int(end.error_code)) == (b"".join(EVENTS[:3]), code)
-    assert conn.body(sibling) == ALL
-    assert conn.body(conn.request("/whole")) == ALL, "the connection goes on"
 
 
 def test_a_reset_without_a_scope_takes_its_stream_alone(connect):
     conn = connect('cut = { after = { events = 2 }, how = "reset" }')
-    sibling, broken = conn.request("/whole"), conn.request("/broken")
-    body, end = see(conn, broken)
-    assert isinstance(end, h2.events.StreamReset)
+    body, _ = ends(conn, h2.events.StreamReset)
     assert body == b"".join(EVENTS[:2])
-    assert conn.body(sibling) == ALL
-    assert conn.body(conn.request("/whole")) == ALL
 
 
 def test_a_reset_before_the_head_takes_its_stream_alone(connect, upstream):
     conn = connect('cut = { after = "before-head", how = "reset" }')
-    sibling, broken = conn.request("/whole"), conn.request("/broken")
-    body, end = see(conn, broken)
-    assert isinstance(end, h2.events.StreamReset)
+    body, _ = ends(conn, h2.events.StreamReset)
     assert body == b""
-    assert conn.body(sibling) == ALL
-    assert len(upstream.requests) == 1, "the one that was reset was not passed on"
+    assert upstream.seen("/broken") == [], "the one that was reset was not passed on"
 
 
 def test_a_reset_of_the_connection_takes_all_of_its_streams(connect):
@@ -97,12 +76,18 @@ def test_a_goaway_has_the_code(connect):
     assert int(conn.next(h2.events.ConnectionTerminated).error_code) == 11
 
 
-def test_a_latency_holds_one_stream_back(connect):
-    conn = connect('latency = "1500ms"', gap=0.0)
+def held_back(conn):
+    """Asks for the broken stream, and for its sibling, which is through before it; gives the time before, and the broken one."""
     begun = time.monotonic()
     broken, sibling = conn.request("/broken"), conn.request("/whole")
     assert conn.body(sibling) == ALL
     assert time.monotonic() - begun < 1.2, "the sibling waited too"
+    return begun, broken
+
+
+def test_a_latency_holds_one_stream_back(connect):
+    conn = connect('latency = "1500ms"', gap=0.0)
+    begun, broken = held_back(conn)
     head = conn.head(broken)
     assert time.monotonic() - begun > 1.49
     assert head["x-rehearsal-fault"].startswith("latency;draw=")
@@ -111,21 +96,15 @@ def test_a_latency_holds_one_stream_back(connect):
 
 def test_a_stall_holds_one_stream_back(connect):
     conn = connect('stall = { after = { events = 2 }, for = "1500ms" }', gap=0.0)
-    begun = time.monotonic()
-    broken, sibling = conn.request("/broken"), conn.request("/whole")
-    assert conn.body(sibling) == ALL
-    assert time.monotonic() - begun < 1.2, "the sibling waited too"
+    begun, broken = held_back(conn)
     assert conn.body(broken) == ALL
     assert time.monotonic() - begun > 1.49
 
 
 def test_a_clean_end_ends_the_stream_as_if_it_were_whole(connect):
     conn = connect('cut = { after = { events = 4 }, how = "clean-end" }')
-    sibling, broken = conn.request("/whole"), conn.request("/broken")
-    body, end = see(conn, broken)
-    assert isinstance(end, h2.events.StreamEnded)
+    body, _ = ends(conn, h2.events.StreamEnded)
     assert body == b"".join(EVENTS[:4])
-    assert conn.body(sibling) == ALL
 
 
 def test_a_status_takes_the_place_of_one_answer(connect):
@@ -142,7 +121,7 @@ def test_a_blackhole_answers_one_stream_never(connect):
     assert conn.body(sibling) == ALL
     conn.sock.settimeout(0.5)
     with pytest.raises(TimeoutError):
-        see(conn, broken)
+        conn.ending(broken)
     conn.sock.settimeout(20)
     assert conn.body(conn.request("/whole")) == ALL
 

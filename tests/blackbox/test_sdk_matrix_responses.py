@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from matrix import AZURE, Case, fine, fixtures, raises
+from matrix import AZURE, BAD_JSON, JSON_FOR_SSE, NODE_BAD_JSON, NODE_TORN, Case, cut, fine, fixtures, raises
 
 DONE = fine(finish="response.completed")
 NEVER_COMPLETED = "Didn't receive a `response.completed` event"
-NODE_TORN = raises("TypeError", text="cut", says="terminated")
 NODE_SO_FAR = "Node gives what came so far"
 NO_FIRST = "response.created"
 TOKENS = 'error = "token-limit"'
@@ -20,7 +19,7 @@ CASES = [
         "r-504", 'status = { error = "timeout", retry_after = "20ms" }', "responses",
         raises("InternalServerError", 504, "server_error", attempts=3),
     ),
-    Case("r-bad-json", "invalid_json = 1", "responses", raises("json.JSONDecodeError"), node_openai=raises("SyntaxError")),
+    Case("r-bad-json", "invalid_json = 1", "responses", BAD_JSON, node_openai=NODE_BAD_JSON),
     # create(stream=True)
     Case(
         "r-nested-error", f"error_event = {{ after = {{ events = 5 }}, {TOKENS} }}", "responses-stream",
@@ -35,15 +34,15 @@ CASES = [
         fine("cut", finish="response.failed", code="rate_limit_exceeded"),
         prefix=AZURE,
     ),
-    Case("r-truncated", 'cut = { after = { events = 5 }, how = "clean-end" }', "responses-stream", fine("cut", finish=None)),
+    Case("r-truncated", cut("clean-end", 5), "responses-stream", fine("cut", finish=None)),
     Case("r-no-terminator", 'cut = { after = "end", how = "missing-terminator" }', "responses-stream", fine(finish=None)),
     Case(
-        "r-no-last-chunk", 'cut = { after = { events = 5 }, how = "missing-last-chunk" }', "responses-stream",
+        "r-no-last-chunk", cut("missing-last-chunk", 5), "responses-stream",
         raises("APIConnectionError", text="cut"),
         node_openai=NODE_TORN,
     ),
     Case(
-        "r-rst", 'cut = { after = { events = 5 }, how = "reset" }', "responses-stream",
+        "r-rst", cut("reset", 5), "responses-stream",
         raises("APIConnectionError", text="cut"),
         node_openai=NODE_TORN,
     ),
@@ -62,7 +61,7 @@ CASES = [
         timeout=3,
     ),
     Case(
-        "r-json-for-sse", 'status = { code = 200, headers = { content-type = "application/json" }, body = "{}" }', "responses-stream",
+        "r-json-for-sse", JSON_FOR_SSE, "responses-stream",
         fine("none", finish=None),
     ),
     # responses.stream()
@@ -84,7 +83,7 @@ CASES = [
         prefix=AZURE,
     ),
     Case(
-        "rh-truncated", 'cut = { after = { events = 5 }, how = "clean-end" }', "responses-helper",
+        "rh-truncated", cut("clean-end", 5), "responses-helper",
         raises("RuntimeError", says=NEVER_COMPLETED, text="cut"),
         node_openai=fine("cut", finish="in_progress"),
         note=NODE_SO_FAR,
@@ -97,7 +96,7 @@ CASES = [
     ),
     Case("rh-first-dropped", "drop = 1", "responses-helper", raises("RuntimeError", says=NO_FIRST), node_openai=raises("OpenAIError", says=NO_FIRST)),
     Case(
-        "rh-json-for-sse", 'status = { code = 200, headers = { content-type = "application/json" }, body = "{}" }', "responses-helper",
+        "rh-json-for-sse", JSON_FOR_SSE, "responses-helper",
         raises("RuntimeError", says=NEVER_COMPLETED),
         node_openai=raises("OpenAIError", says="request ended without sending any events"),
     ),

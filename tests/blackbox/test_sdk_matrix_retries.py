@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import route
-from matrix import BACKOFF, SDKS, SOON, Case, Outcome, Reaction, ask_all, fine, fixtures, note_asked, raises
+from matrix import BACKOFF, SDKS, SOON, Case, Outcome, Reaction, ask_all, both, fine, fixtures, note_asked, raises
 from peers import AiMock
 from tap import Tap
 
@@ -24,60 +24,52 @@ def exactly(seconds: float) -> tuple[tuple[float, float], ...]:
 
 
 CASES = [
-    Case("backoff", busy(), "create", limited(*BACKOFF), limited(*BACKOFF)),
-    Case("retry-after", busy(retry_after="3"), "create", limited(*exactly(3)), limited(*exactly(3)), hurry=True),
-    Case("retry-after-float", busy(retry_after="0.25"), "create", limited(*exactly(0.25)), limited(*exactly(0.25))),
+    Case("backoff", busy(), "create", *both(limited(*BACKOFF))),
+    Case("retry-after", busy(retry_after="3"), "create", *both(limited(*exactly(3))), hurry=True),
+    Case("retry-after-float", busy(retry_after="0.25"), "create", *both(limited(*exactly(0.25)))),
     Case(
         "retry-after-ms", busy(retry_after_ms="50", retry_after="7"), "create",
-        limited(*exactly(0.05)),
-        limited(*exactly(0.05)),
+        *both(limited(*exactly(0.05))),
         note="the finer one wins",
     ),
-    Case("retry-after-date", busy(retry_after=SOON), "create", limited((30, 101), (30, 101)), limited((30, 101), (30, 101)), hurry=True),
+    Case("retry-after-date", busy(retry_after=SOON), "create", *both(limited((30, 101), (30, 101))), hurry=True),
     Case(
         "retry-after-61", f"{busy(retry_after='61')}\nallow_long_retry_after = true", "create",
-        limited(*exactly(61)),
-        limited(*exactly(61)),
+        *both(limited(*exactly(61))),
         hurry=True,
     ),
     Case(
         "retry-after-121", f"{busy(retry_after='121')}\nallow_long_retry_after = true", "create",
         limited(),
-        limited(*exactly(121)),
-        limited(*exactly(121)),
+        *both(limited(*exactly(121))),
         note="OpenAI's for Python gives up above 120 s",
         hurry=True,
     ),
-    Case("x-should-retry-false", busy(x_should_retry="false"), "create", limited(), limited()),
+    Case("x-should-retry-false", busy(x_should_retry="false"), "create", *both(limited())),
     Case(
         "x-should-retry-true", 'status = { code = 400, headers = { x-should-retry = "true", retry-after-ms = "20" } }', "create",
-        raises("BadRequestError", 400, attempts=3, waits=exactly(0.02)),
-        raises("BadRequestError", 400, attempts=3, waits=exactly(0.02)),
+        *both(raises("BadRequestError", 400, attempts=3, waits=exactly(0.02))),
     ),
     Case(
         "stream-429", busy(retry_after_ms="20"), "stream",
-        limited(*exactly(0.02)),
-        limited(*exactly(0.02)),
+        *both(limited(*exactly(0.02))),
         note="before the head a stream is retried like the rest",
     ),
     # Only the first attempt: the second one is fine.
     Case(
         "once", busy(retry_after_ms="20"), "create",
-        fine(attempts=2, waits=((0.02, 0.02),)),
-        fine(attempts=2, waits=((0.02, 0.02),)),
+        *both(fine(attempts=2, waits=((0.02, 0.02),))),
         when="attempt = 0",
     ),
     Case(
         "rst-once", 'cut = { after = "before-head", how = "reset" }', "create",
-        fine(attempts=2, waits=BACKOFF[:1]),
-        fine(attempts=2, waits=BACKOFF[:1]),
+        *both(fine(attempts=2, waits=BACKOFF[:1])),
         when="attempt = 0",
     ),
     # The connection of the first request ends when the second one comes on it.
     Case(
         "rst-on-reuse", 'cut = { after = "before-head", how = "reset" }', "create",
-        fine(attempts=[0, 0, 1], waits=BACKOFF[:1]),
-        fine(attempts=[0, 0, 1], waits=BACKOFF[:1]),
+        *both(fine(attempts=[0, 0, 1], waits=BACKOFF[:1])),
         times=2, when='nth = 2, per = "client"',
     ),
 ]
