@@ -12,7 +12,7 @@ use crate::message::{Ending, Headers, ResponseHead};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cue {
     /// Send the head; so many bytes at a time where a drip is given.
-    Head(ResponseHead, Option<Drip>),
+    Head(Box<ResponseHead>, Option<Drip>),
     /// Send a piece of the body, in one write.
     Send(Bytes),
     /// Say nothing.

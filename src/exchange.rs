@@ -400,7 +400,7 @@ impl Exchange<'_> {
                 reason: None,
                 headers: Headers::new(),
             },
-            chunks: Vec::new(),
+            chunks: synth::Chunks::from_iter([]),
             tokens: None,
         };
         let upload = Upload {

@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::board::Watch;
 use crate::call::{Piece, UpstreamError};
@@ -20,7 +21,7 @@ use crate::source::{EARLY, Source, Step};
 pub use crate::cue::Cut;
 pub use line::{Faults, Shape, Stages};
 
-use line::{Due, Line};
+use line::{Act, Due, Line};
 
 mod line;
 
@@ -134,7 +135,13 @@ pub async fn run<C: Client>(
     }
     let mut line = Line::new(stages, request_end);
     let mut burst = 0;
+    let mut alarm = pin!(None);
+    // A piece of the request whose time is not up, where a fault says how fast it may come.
+    let mut held = None;
     loop {
+        if line.gate().is_none() {
+            pieces.extend(held.take());
+        }
         pass_on(&mut pieces, &mut up);
         let next = line.next();
         let deadline = line.deadline();
@@ -151,39 +158,45 @@ pub async fn run<C: Client>(
         };
         let turn = if let Some(heard) = heard {
             Turn::Heard(heard)
-        } else if !is_tired && let Some(went) = line.hurry(next, client, source, marks, tally).await
+        } else if !is_tired && Line::is_due(next) {
+            burst += 1;
+            Turn::Act(line.play())
+        } else if !is_tired
+            && next.is_none()
+            && let Some(step) = line.at_hand(source).await
         {
             burst += 1;
-            Turn::Went(went)
+            Turn::Act(line.take(step))
         } else {
             burst = if is_tired { 0 } else { burst + 1 };
             tokio::select! {
                 biased;
-                () = until(next.and_then(Due::moment)), if next.is_some() && !is_tired => {
-                    Turn::Went(line.play(client, source, marks, tally).await)
+                () = ring(alarm.as_mut(), next.and_then(Due::moment)), if next.is_some() && !is_tired => {
+                    Turn::Act(line.play())
                 }
                 step = listen(source, request_end, next.is_none() && !line.is_over()), if !is_tired => {
-                    Turn::Went(line.take(step, client, source, marks, tally).await)
+                    Turn::Act(line.take(step))
                 }
                 () = until(deadline), if deadline.is_some() && next.is_none() => {
                     line.tick();
-                    Turn::Went(Ok(None))
+                    Turn::Act(Act::Nothing)
                 }
-                () = line.turned() => Turn::Went(line.lift(client).await),
+                () = line.turned() => Turn::Lift,
                 () = until(gate), if gate.is_some() => {
                     line.open_gate();
-                    Turn::Went(Ok(None))
+                    Turn::Act(Act::Nothing)
                 }
                 heard = client.hear(), if may_listen && gate.is_none() => Turn::Heard(heard),
-                () = room(up.as_ref()), if up.is_some() && !pieces.is_empty() => Turn::Went(Ok(None)),
-                () = std::future::ready(()), if is_tired => Turn::Went(Ok(None)),
+                () = room(up.as_ref()), if up.is_some() && !pieces.is_empty() => Turn::Act(Act::Nothing),
+                () = std::future::ready(()), if is_tired => Turn::Act(Act::Nothing),
             }
         };
         let went = match turn {
-            Turn::Went(went) => went,
+            Turn::Act(act) => line.act(act, client, source, marks, tally).await,
+            Turn::Lift => line.lift(client).await.map(|()| None),
             Turn::Heard(Ok(Some(bytes))) => {
                 line.close_gate(bytes.len());
-                pieces.push_back(Piece::Data(bytes));
+                held = Some(Piece::Data(bytes));
                 Ok(None)
             }
             Turn::Heard(Ok(None)) => {
@@ -203,8 +216,10 @@ pub async fn run<C: Client>(
 
 /// What a turn of the loop brought.
 enum Turn {
-    /// A step of the answer went; the outcome, if it was the last.
-    Went(Result<Option<Outcome>, Left>),
+    /// Something to do for the client.
+    Act(Act),
+    /// A fault may have been switched off.
+    Lift,
     /// The client was heard.
     Heard(Result<Option<Bytes>, Left>),
 }
@@ -270,6 +285,20 @@ pub(crate) async fn rest(pause: Duration, watch: &mut Watch) {
     tokio::select! {
         () = until(Some(Instant::now() + pause)) => {}
         () = watch.turned() => {}
+    }
+}
+
+/// Waits for a moment, as [`until`] does. One alarm for all of them: to move it costs less than to make a new one.
+async fn ring(mut alarm: Pin<&mut Option<Sleep>>, due: Option<Instant>) {
+    let Some(due) = due else { return };
+    let due = due.checked_sub(EARLY).unwrap_or(due);
+    match alarm.as_mut().as_pin_mut() {
+        Some(alarm) if alarm.deadline() == due => {}
+        Some(alarm) => alarm.reset(due),
+        None => alarm.set(Some(sleep_until(due))),
+    }
+    if let Some(alarm) = alarm.as_pin_mut() {
+        alarm.await;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::call::UpstreamError;
 use crate::explain::{differences, distance, ignore_line};
 use crate::key::Canonical;
 use crate::message::{Headers, RequestHead, ResponseHead};
-use crate::synth::Answer;
+use crate::synth::{Answer, Chunks};
 use crate::units::ByteSize;
 
 /// An answer of our own.
@@ -194,7 +194,7 @@ impl Refused {
         };
         Answer {
             head,
-            chunks: vec![(Duration::ZERO, Bytes::from(text))],
+            chunks: Chunks::from_iter([(Duration::ZERO, Bytes::from(text))]),
             tokens: None,
         }
     }

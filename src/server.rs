@@ -173,23 +173,9 @@ impl Server {
             }
         };
         drop(self.doors);
-        let end = Instant::now() + grace;
         self.proxy.leave();
         leaving.send_replace(true);
-        let courtesy = match stop {
-            Stop::Ordered => Duration::ZERO,
-            Stop::HandedOver => COURTESY.min(grace),
-        };
-        if !courtesy.is_zero() && timeout(courtesy, drain(&mut connections)).await.is_ok() {
-            return Stopped::Drained;
-        }
-        closing.send_replace(true);
-        if timeout_at(end, drain(&mut connections)).await.is_ok() {
-            return Stopped::Drained;
-        }
-        let busy = connections.len();
-        connections.shutdown().await;
-        Stopped::GraceOver(busy)
+        wind_down(connections, stop, closing, grace).await
     }
 }
 
@@ -215,6 +201,31 @@ impl Server {
             }
         }
     }
+}
+
+/// Lets what is in flight go on for at most `grace`. Connections that carry nothing are told to close by `closing`: at once,
+/// or after a while in which requests that are on their way still find them.
+async fn wind_down(
+    mut connections: JoinSet<()>,
+    stop: Stop,
+    closing: watch::Sender<bool>,
+    grace: Duration,
+) -> Stopped {
+    let end = Instant::now() + grace;
+    let courtesy = match stop {
+        Stop::Ordered => Duration::ZERO,
+        Stop::HandedOver => COURTESY.min(grace),
+    };
+    if !courtesy.is_zero() && timeout(courtesy, drain(&mut connections)).await.is_ok() {
+        return Stopped::Drained;
+    }
+    closing.send_replace(true);
+    if timeout_at(end, drain(&mut connections)).await.is_ok() {
+        return Stopped::Drained;
+    }
+    let busy = connections.len();
+    connections.shutdown().await;
+    Stopped::GraceOver(busy)
 }
 
 async fn drain(connections: &mut JoinSet<()>) {

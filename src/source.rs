@@ -45,7 +45,7 @@ pub enum What {
     /// Send an interim head.
     Interim(ResponseHead),
     /// Send the head.
-    Head(ResponseHead),
+    Head(Box<ResponseHead>),
     /// Send a piece of the body; dropping the permit lets the source read on.
     Chunk(Bytes, Option<OwnedSemaphorePermit>),
     /// Send header lines after the body.
@@ -81,7 +81,8 @@ pub struct Synth {
     /// When the last step was due.
     said: Option<Duration>,
     position: Position,
-    ahead: Option<Paced>,
+    /// When the next step is due, from the end of the request; `None` for at once.
+    due: Option<Duration>,
 }
 
 /// What there is to do, and when, from the end of the request; `None` for at once.
@@ -104,7 +105,7 @@ impl Source {
             Self::Upstream(exchange) => {
                 let what = match exchange.next().await {
                     Some(Said::Interim(head)) => What::Interim(head),
-                    Some(Said::Head(head) | Said::Whole(head)) => What::Head(head),
+                    Some(Said::Head(head) | Said::Whole(head)) => What::Head(Box::new(head)),
                     Some(Said::Chunk(chunk, permit)) => What::Chunk(chunk.bytes, permit),
                     Some(Said::Trailers(trailers)) => What::Trailers(trailers),
                     Some(Said::End(ending)) => What::End(ending),
@@ -133,16 +134,23 @@ impl Source {
 
     /// Whether the next step is due at once, so that it may leave together with the one before.
     pub fn is_ready(&self, request_end: Instant) -> bool {
-        let (ahead, said) = match self {
+        let (due, said) = match self {
             Self::Upstream(exchange) => return exchange.is_ready(),
-            Self::Replay(replay) => (replay.ahead.as_ref(), replay.said),
-            Self::Synth(synth) => (synth.ahead.as_ref(), synth.said),
+            Self::Replay(replay) => (replay.ahead.as_ref().and_then(|(due, _)| *due), replay.said),
+            Self::Synth(synth) => (synth.due, synth.said),
         };
-        let due = ahead.and_then(|(due, _)| *due);
         // What is due together leaves together, though the first of it is said a little early.
         due.is_none_or(|due| {
             said.is_some_and(|said| due <= said) || moment(request_end, due) <= Instant::now()
         })
+    }
+
+    /// Whether the next step is known, though it may not be due yet.
+    pub fn is_at_hand(&self) -> bool {
+        match self {
+            Self::Upstream(exchange) => exchange.is_ready(),
+            Self::Replay(_) | Self::Synth(_) => true,
+        }
     }
 
     /// Where the request's body goes, if the source wants it.
@@ -251,7 +259,7 @@ impl Replay {
                     if self.recording.protocol != "http/1.1" {
                         frame_for_http1(&mut head, &self.recording.request.method);
                     }
-                    What::Head(head)
+                    What::Head(Box::new(head))
                 }
                 Position::Item(index) => self.item(index),
                 Position::Trailers => {
@@ -360,63 +368,67 @@ impl Synth {
             pacer,
             said: None,
             position: Position::Head,
-            ahead: None,
+            due: None,
         };
-        synth.ahead = Some(synth.look());
+        synth.due = synth.pace();
         synth
     }
 
-    fn at(&self) -> Duration {
-        let chunks = &self.answer.chunks;
-        let last = || chunks.last().map_or(Duration::ZERO, |(at, _)| *at);
-        match self.position {
-            Position::Head => Duration::ZERO,
-            Position::Item(index) => chunks.get(index).map_or_else(last, |(at, _)| *at),
-            Position::Trailers | Position::Over => last(),
-        }
-    }
-
     fn next(&mut self, request_end: Instant) -> Step {
-        let paced = match self.ahead.take() {
-            Some(paced) => paced,
-            None => self.look(),
-        };
-        self.said = paced.0;
-        self.ahead = Some(self.look());
-        step(request_end, paced)
+        let what = self.take();
+        self.said = self.due;
+        self.due = self.pace();
+        step(request_end, (self.said, what))
     }
 
-    fn look(&mut self) -> Paced {
-        let came = self.at();
-        let is_token = match (self.position, &self.answer.tokens) {
-            (Position::Item(index), Some(tokens)) => Some(tokens.contains(&index)),
-            _ => None,
-        };
-        let what = match self.position {
+    /// The next step; after it the one that follows is the next.
+    fn take(&mut self) -> What {
+        match self.position {
             Position::Head => {
                 self.position = Position::Item(0);
-                What::Head(self.answer.head.clone())
+                What::Head(Box::new(self.answer.head.clone()))
             }
             Position::Item(index) => {
-                if let Some((_, bytes)) = self.answer.chunks.get(index) {
+                if let Some(bytes) = self.answer.chunks.take(index) {
                     self.position = Position::Item(index + 1);
-                    What::Chunk(bytes.clone(), None)
+                    What::Chunk(bytes, None)
                 } else {
                     self.position = Position::Over;
                     What::End(Ending::Complete)
                 }
             }
             Position::Trailers | Position::Over => What::End(Ending::Complete),
+        }
+    }
+
+    /// When the next step is due; to be asked once for each.
+    fn pace(&mut self) -> Option<Duration> {
+        let Answer {
+            head,
+            chunks,
+            tokens,
+        } = &self.answer;
+        let last = || {
+            let last = chunks.len().checked_sub(1);
+            last.and_then(|last| chunks.at(last)).unwrap_or_default()
         };
-        let body = match self.answer.chunks.as_slice() {
-            [(_, body)] => Some(body.clone()),
-            _ => None,
-        };
-        let due = match (is_token, &what) {
-            (Some(is_token), What::Chunk(..)) => self.pacer.counted(came, is_token.into()),
-            _ => due(&mut self.pacer, came, &what, body.as_deref()),
-        };
-        (due, what)
+        match self.position {
+            Position::Head => {
+                let body = chunks.only();
+                self.pacer.head(Duration::ZERO, head, body.as_deref())
+            }
+            Position::Item(index) => match (chunks.at(index), tokens) {
+                (Some(came), Some(tokens)) => {
+                    self.pacer.counted(came, tokens.contains(&index).into())
+                }
+                (Some(came), None) => {
+                    let bytes = chunks.get(index).unwrap_or_default();
+                    self.pacer.chunk(came, &bytes)
+                }
+                (None, _) => self.pacer.end(last()),
+            },
+            Position::Trailers | Position::Over => self.pacer.end(last()),
+        }
     }
 }
 

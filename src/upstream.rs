@@ -211,7 +211,7 @@ impl Upstreams {
                 recorder.head(&answer.head, Duration::ZERO);
             }
             let mut left = up.send(Said::Head(answer.head)).is_err();
-            for (at, bytes) in answer.chunks {
+            for (at, bytes) in answer.chunks.iter() {
                 sleep_until(start + at).await;
                 if left && !goes_on.load(Ordering::Relaxed) {
                     break;

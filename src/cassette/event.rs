@@ -108,6 +108,29 @@ pub(crate) enum Piece {
     Spooled(usize),
 }
 
+impl End {
+    /// Adds its members.
+    fn write(&self, add: &mut impl FnMut(&str, Value)) {
+        add("ending", json!(self.ending.as_str()));
+        add("answer", head_value(&self.head));
+        add("redacted", json!(self.redacted));
+        add("key", json!(self.key.to_string()));
+        add("file", json!(self.file));
+        add("replaces", json!(self.replaces));
+        if let Some((name, len)) = &self.side {
+            add("side", json!(name));
+            add("len", json!(len));
+        }
+        if let Some(chunks) = &self.chunks {
+            let chunk = |(at, len, held): &(Duration, usize, bool)| json!([micros(*at), len, held]);
+            add("chunks", chunks.iter().map(chunk).collect());
+        }
+        if let Some(encoded) = &self.encoded {
+            add("encoding", Value::Object(encoded_value(encoded)));
+        }
+    }
+}
+
 impl Line {
     /// Adds the line, with its line break.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -160,26 +183,7 @@ impl Line {
                 }
             }
             Event::Trailers(headers) => add("headers", header_lines(headers)),
-            Event::End(end) => {
-                add("ending", json!(end.ending.as_str()));
-                add("answer", head_value(&end.head));
-                add("redacted", json!(end.redacted));
-                add("key", json!(end.key.to_string()));
-                add("file", json!(end.file));
-                add("replaces", json!(end.replaces));
-                if let Some((name, len)) = &end.side {
-                    add("side", json!(name));
-                    add("len", json!(len));
-                }
-                if let Some(chunks) = &end.chunks {
-                    let chunk =
-                        |(at, len, held): &(Duration, usize, bool)| json!([micros(*at), len, held]);
-                    add("chunks", chunks.iter().map(chunk).collect());
-                }
-                if let Some(encoded) = &end.encoded {
-                    add("encoding", Value::Object(encoded_value(encoded)));
-                }
-            }
+            Event::End(end) => end.write(&mut add),
             Event::Spool | Event::Discard | Event::Filed => {}
         }
         serde_json::to_writer(&mut *out, &members).expect("a value is written to memory");

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tracing::warn;
 
 use crate::cassette::asked::Asked;
-use crate::cassette::coding::{Coding, Hunches, Settled};
+use crate::cassette::coding::{Came, Coding, Hunches, Settled};
 use crate::cassette::draft::Draft;
 use crate::cassette::entry::key_body;
 use crate::cassette::event::{End, Event, Line, Piece, Stored};
@@ -55,6 +55,12 @@ pub(crate) struct Finished {
     pub(crate) spool: Option<Spool>,
     /// Side files that were made for it.
     pub(crate) sides: Vec<String>,
+}
+
+/// Where the body of an answer is kept, as [`End`] says it.
+struct Placed {
+    side: Option<(String, u64)>,
+    chunks: Option<Vec<(Duration, usize, bool)>>,
 }
 
 impl Intake {
@@ -207,17 +213,7 @@ impl Intake {
             ending
         };
         let settled = self.settle(coded, head, ending, hunches);
-        let (side, chunks) = match settled.body {
-            Some(wire) if wire.bytes.is_empty() => (None, Some(Vec::new())),
-            Some(wire) => {
-                let side = self.write_side(&wire.bytes)?;
-                (Some(side), Some(wire.chunks))
-            }
-            None => match &self.spool {
-                Some(spool) => (Some(spool.keep(&self.folder)?), None),
-                None => (None, None),
-            },
-        };
+        let Placed { side, chunks } = self.place(settled.body)?;
         let mut encoded = settled.encoded;
         if let (Some(encoded), Some(wire)) = (&mut encoded, &settled.wire) {
             let (name, len) = self.write_side(wire)?;
@@ -305,6 +301,20 @@ impl Intake {
             }
             .settle(unpacked, head, hunches),
         }
+    }
+
+    /// Keeps the body in a side file, unless it was told chunk by chunk. `came` is the body as it came, if that is what is
+    /// kept.
+    fn place(&mut self, came: Option<Came>) -> Result<Placed, WriteError> {
+        let (side, chunks) = match came {
+            Some(came) if came.bytes.is_empty() => (None, Some(Vec::new())),
+            Some(came) => (Some(self.write_side(&came.bytes)?), Some(came.chunks)),
+            None => match &self.spool {
+                Some(spool) => (Some(spool.keep(&self.folder)?), None),
+                None => (None, None),
+            },
+        };
+        Ok(Placed { side, chunks })
     }
 
     /// Makes a side file of redacted bytes.

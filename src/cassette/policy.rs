@@ -109,19 +109,8 @@ impl Run {
         });
         let starts = policy == RecordPolicy::Replace && !sequence.is_fresh;
         // A sequence may be long, so it's only looked at where that can matter.
-        let old: Vec<Old> = if starts || !sequence.is_known || !ending.is_whole() {
-            let index = change.index();
-            let old = index.recorded(&key);
-            let last = old.iter().map(|indexed| indexed.place).max();
-            sequence.last = sequence.last.max(last.unwrap_or_default());
-            sequence.has_whole |= old.iter().any(|indexed| indexed.replayable);
-            sequence.is_known = true;
-            old.into_iter()
-                .map(|indexed| Old {
-                    name: indexed.name.to_string(),
-                    is_whole: indexed.ending.is_whole(),
-                })
-                .collect()
+        let old = if starts || !sequence.is_known || !ending.is_whole() {
+            sequence.look(change, &key)
         } else {
             Vec::new()
         };
@@ -130,19 +119,7 @@ impl Run {
         let place = match (ending.is_whole(), policy) {
             (_, RecordPolicy::Once) if sequence.has_whole => return None,
             (true, RecordPolicy::Replace) if starts => {
-                sequence.is_fresh = true;
-                sequence.edits = old
-                    .iter()
-                    .filter(|old| old.is_whole)
-                    .map(|old| {
-                        let read = shelf.read(&old.name);
-                        read.map(|(recording, _)| Edits::of(&recording))
-                            .unwrap_or_default()
-                    })
-                    .collect();
-                replaces.extend(old.into_iter().map(|old| old.name));
-                replaces.append(&mut sequence.partials);
-                sequence.last = 1;
+                sequence.begin(shelf, old, &mut replaces);
                 1
             }
             (true, RecordPolicy::Replace) => {
@@ -183,6 +160,39 @@ impl Run {
 }
 
 impl Sequence {
+    /// Looks at what is there, and takes note of it.
+    fn look(&mut self, change: &Change<'_>, key: &Key) -> Vec<Old> {
+        let index = change.index();
+        let old = index.recorded(key);
+        let last = old.iter().map(|indexed| indexed.place).max();
+        self.last = self.last.max(last.unwrap_or_default());
+        self.has_whole |= old.iter().any(|indexed| indexed.replayable);
+        self.is_known = true;
+        old.into_iter()
+            .map(|indexed| Old {
+                name: indexed.name.to_string(),
+                is_whole: indexed.ending.is_whole(),
+            })
+            .collect()
+    }
+
+    /// Begins a new one in the place of all that is there, whose edits it keeps.
+    fn begin(&mut self, shelf: &Shelf, old: Vec<Old>, replaces: &mut Vec<String>) {
+        self.is_fresh = true;
+        self.edits = old
+            .iter()
+            .filter(|old| old.is_whole)
+            .map(|old| {
+                let read = shelf.read(&old.name);
+                read.map(|(recording, _)| Edits::of(&recording))
+                    .unwrap_or_default()
+            })
+            .collect();
+        replaces.extend(old.into_iter().map(|old| old.name));
+        replaces.append(&mut self.partials);
+        self.last = 1;
+    }
+
     /// As the process before left it.
     fn of(change: &Change<'_>, key: &Key, since: SystemTime) -> Self {
         let mut sequence = Self::default();

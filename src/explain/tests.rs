@@ -1,8 +1,9 @@
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::*;
-use crate::key::{KeyBody, KeyRules, KeySettings};
+use crate::key::{CanonicalBody, KeyBody, KeyRules, KeySettings};
 use crate::message::{Headers, RequestHead};
 
 fn canonical(target: &str, content_type: &str, body: &str) -> Canonical {

@@ -110,6 +110,8 @@ pub struct Script {
     flow: Flow,
     edits: Edits,
     units: Option<Units>,
+    /// Whether the body is a stream whose events are told apart; holds to the end of the answer.
+    is_stream: bool,
     queue: VecDeque<Timed>,
     /// The cue that is next, cut to size.
     next: Option<Timed>,
@@ -158,6 +160,7 @@ impl Script {
             flow,
             edits,
             units: None,
+            is_stream: false,
             queue: VecDeque::new(),
             next: None,
             progress: Progress::default(),
@@ -180,7 +183,7 @@ impl Script {
     }
 
     /// The head of the answer.
-    fn head(&mut self, moment: Moment, mut head: ResponseHead) {
+    fn head(&mut self, moment: Moment, mut head: Box<ResponseHead>) {
         let before = self.clock.head(moment);
         self.mark_begun();
         if self.stand_in(before) {
@@ -196,7 +199,9 @@ impl Script {
             whole: self.needs_whole(),
         };
         let dialect = self.scene.asked.dialect;
-        self.units = Some(Units::new(&head, dialect, wishes, encoding.as_deref()));
+        let units = Units::new(&head, dialect, wishes, encoding.as_deref());
+        self.is_stream = units.has_events();
+        self.units = Some(units);
         self.flow.head(&head);
         let drip = self.drip();
         let mut timed = before.of(Cue::Head(head, drip.map(|(_, drip)| drip)));

@@ -121,7 +121,7 @@ impl H2Client {
     pub(super) async fn refuse(&mut self, refused: &Refused) -> Result<(), Left> {
         let answer = refused.answer();
         self.head(&answer.head, true).await?;
-        for (_, bytes) in answer.chunks {
+        for (_, bytes) in answer.chunks.iter() {
             self.write(bytes, false).await?;
         }
         self.end().await

@@ -9,8 +9,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::{Client, Left, Outcome, Tally};
-use crate::cue::{Cue, Cut, Timed};
-use crate::message::{Ending, Headers};
+use crate::call::UpstreamError;
+use crate::cue::{Cue, Cut, Drip, Timed};
+use crate::message::{Ending, Headers, ResponseHead};
 use crate::source::{EARLY, Source, Step, What};
 
 pub use faults::Faults;
@@ -38,7 +39,7 @@ pub(super) struct Line<'a> {
     stages: &'a mut Stages,
     request_end: Instant,
     /// Without faults: the step that waits for its time.
-    waiting: VecDeque<Timed>,
+    waiting: Option<Timed>,
     doing: Option<Doing>,
     /// What passed all stages, and waits for its time.
     shaped: VecDeque<Timed>,
@@ -72,6 +73,21 @@ impl Due {
     }
 }
 
+/// What is to be done for the client.
+pub(super) enum Act {
+    Nothing,
+    /// What passed all stages.
+    Carry(Timed),
+    /// More of what takes its time.
+    GoOn(Doing),
+    /// Send an interim head.
+    Interim(ResponseHead),
+    /// There is no answer.
+    Fail(UpstreamError),
+    /// The source can't be read on.
+    BreakOff(String),
+}
+
 /// How one step went: the outcome, if it was the last.
 type Went = Result<Option<Outcome>, Left>;
 
@@ -80,7 +96,7 @@ impl<'a> Line<'a> {
         Self {
             stages,
             request_end,
-            waiting: VecDeque::new(),
+            waiting: None,
             doing: None,
             shaped: VecDeque::new(),
             room: None,
@@ -103,7 +119,7 @@ impl<'a> Line<'a> {
         }
         let front = match &mut self.stages.faults {
             Some(faults) => faults.script.next(since(self.request_end)),
-            None => self.waiting.front(),
+            None => self.waiting.as_ref(),
         };
         let due = front.map(|timed| timed.due);
         if due.is_none() {
@@ -125,29 +141,24 @@ impl<'a> Line<'a> {
         self.ahead.is_some()
     }
 
-    /// Does what can be done without waiting, if there is something; `next` is what [`Self::next`] said.
-    pub(super) async fn hurry<C: Client>(
-        &mut self,
-        next: Option<Due>,
-        client: &mut C,
-        source: &mut Source,
-        marks: &Headers,
-        tally: &mut Tally,
-    ) -> Option<Went> {
-        match next.map(Due::moment) {
-            Some(Some(due)) if due > Instant::now() + EARLY => None,
-            Some(_) => Some(self.play(client, source, marks, tally).await),
-            None => {
-                let step = match self.ahead.take() {
-                    Some(step) => step,
-                    None if !self.is_over() && source.is_ready(self.request_end) => {
-                        source.next(self.request_end).await
-                    }
-                    None => return None,
-                };
-                Some(self.take(step, client, source, marks, tally).await)
-            }
+    /// Whether what [`Self::next`] said can be done without waiting.
+    pub(super) fn is_due(next: Option<Due>) -> bool {
+        match next {
+            Some(Due::Now) => true,
+            Some(Due::At(due)) => due <= Instant::now() + EARLY,
+            None => false,
         }
+    }
+
+    /// What the source says next, if that is known without waiting.
+    pub(super) async fn at_hand(&mut self, source: &mut Source) -> Option<Step> {
+        if self.ahead.is_some() {
+            return self.ahead.take();
+        }
+        if self.is_over() || !source.is_at_hand() {
+            return None;
+        }
+        Some(source.next(self.request_end).await)
     }
 
     /// Feeds the faults with what the source has ready, if they have nothing else: what leaves together is known only then.
@@ -182,29 +193,19 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Takes what the source says.
-    pub(super) async fn take<C: Client>(
-        &mut self,
-        step: Step,
-        client: &mut C,
-        source: &mut Source,
-        marks: &Headers,
-        tally: &mut Tally,
-    ) -> Went {
+    /// Takes what the source says. Gives what is to be done for it now.
+    pub(super) fn take(&mut self, step: Step) -> Act {
         let Some(step) = self.feed(step) else {
-            return Ok(None);
+            return Act::Nothing;
         };
         let due = due_of(&step, self.request_end);
         let cue = match cue_of(step, &mut self.room).map_err(|step| step.what) {
             Ok(cue) => cue,
-            Err(What::Failed(error)) => return Ok(Some(Outcome::NoAnswer(error))),
-            Err(What::Unreadable(reason)) => {
-                client.cut(Cut::Close).await;
-                return Ok(Some(Outcome::SourceFailed(reason)));
-            }
-            Err(What::Interim(head)) => return client.interim(&head).await.map(|()| None),
+            Err(What::Failed(error)) => return Act::Fail(error),
+            Err(What::Unreadable(reason)) => return Act::BreakOff(reason),
+            Err(What::Interim(head)) => return Act::Interim(head),
             Err(What::Head(_) | What::Chunk(..) | What::Trailers(_) | What::End(_)) => {
-                return Ok(None);
+                return Act::Nothing;
             }
         };
         let timed = Timed {
@@ -214,86 +215,59 @@ impl<'a> Line<'a> {
             is_apart: false,
             cue,
         };
-        if due.is_some_and(|due| self.moment(due) > Instant::now()) {
-            self.waiting.push_back(timed);
-            return Ok(None);
+        if due.is_some() {
+            self.waiting = Some(timed);
+            return Act::Nothing;
         }
-        self.pass(timed, client, source, marks, tally).await
+        self.shape(timed)
     }
 
-    /// Does what is due.
-    pub(super) async fn play<C: Client>(
-        &mut self,
-        client: &mut C,
-        source: &mut Source,
-        marks: &Headers,
-        tally: &mut Tally,
-    ) -> Went {
+    /// What is to be done now that the next is due.
+    pub(super) fn play(&mut self) -> Act {
         if let Some(doing) = self.doing.take() {
-            return self.go_on(doing, client, tally).await.map(|()| None);
+            return Act::GoOn(doing);
         }
         if let Some(timed) = self.shaped.pop_front() {
-            return self.carry_out(timed, client, source, marks, tally).await;
+            return Act::Carry(timed);
         }
         let timed = match &mut self.stages.faults {
             Some(faults) => faults.script.take(),
-            None => self.waiting.pop_front(),
+            None => self.waiting.take(),
         };
-        match timed {
-            Some(timed) => self.pass(timed, client, source, marks, tally).await,
-            None => Ok(None),
-        }
+        timed.map_or(Act::Nothing, |timed| self.shape(timed))
     }
 
-    /// Shapes what is due, or carries it out where nothing is to be shaped.
-    async fn pass<C: Client>(
-        &mut self,
-        timed: Timed,
-        client: &mut C,
-        source: &mut Source,
-        marks: &Headers,
-        tally: &mut Tally,
-    ) -> Went {
+    /// Shapes what is due; it is carried out as it is where nothing is to be shaped.
+    fn shape(&mut self, timed: Timed) -> Act {
         let Some(shape) = &mut self.stages.shape else {
-            return self.carry_out(timed, client, source, marks, tally).await;
+            return Act::Carry(timed);
         };
         shape.take(since(self.request_end), timed, &mut self.shaped);
-        Ok(None)
+        Act::Nothing
     }
 
-    async fn carry_out<C: Client>(
+    /// Does it.
+    pub(super) async fn act<C: Client>(
         &mut self,
-        timed: Timed,
+        act: Act,
         client: &mut C,
         source: &mut Source,
         marks: &Headers,
         tally: &mut Tally,
     ) -> Went {
+        let timed = match act {
+            Act::Nothing => return Ok(None),
+            Act::Carry(timed) => timed,
+            Act::GoOn(doing) => return self.go_on(doing, client, tally).await.map(|()| None),
+            Act::Interim(head) => return client.interim(&head).await.map(|()| None),
+            Act::Fail(error) => return Ok(Some(Outcome::NoAnswer(error))),
+            Act::BreakOff(reason) => {
+                client.cut(Cut::Close).await;
+                return Ok(Some(Outcome::SourceFailed(reason)));
+            }
+        };
         let intended = timed.due.filter(|_| timed.due != timed.natural);
         let outcome = match timed.cue {
-            Cue::Head(mut head, drip) => {
-                for (name, value) in marks.iter() {
-                    head.headers.push(name, value.clone());
-                }
-                tally.status = Some(head.status);
-                let drip = drip.filter(|_| client.hold_back());
-                self.look_ahead(source).await;
-                client
-                    .head(&head, drip.is_none() && self.has_more(source))
-                    .await?;
-                tally.first_byte = Some(Instant::now().saturating_duration_since(self.request_end));
-                if drip.is_none() {
-                    self.release_with_head();
-                }
-                if let Some(drip) = drip {
-                    self.doing = Some(Doing::Drip {
-                        drip,
-                        next: Instant::now(),
-                        fault: timed.fault,
-                    });
-                }
-                None
-            }
             Cue::Send(bytes) => {
                 tally.bytes += bytes.len() as u64;
                 tally.chunks += 1;
@@ -306,6 +280,15 @@ impl<'a> Line<'a> {
                 }
                 None
             }
+            Cue::Head(mut head, drip) => {
+                for (name, value) in marks.iter() {
+                    head.headers.push(name, value.clone());
+                }
+                tally.status = Some(head.status);
+                self.head(&head, drip, timed.fault, client, source).await?;
+                tally.first_byte = Some(since(self.request_end));
+                None
+            }
             Cue::Hold(silence) => {
                 self.begin(silence, timed.fault);
                 None
@@ -314,20 +297,7 @@ impl<'a> Line<'a> {
                 client.trailers(&trailers).await?;
                 None
             }
-            Cue::End(Ending::Complete) => {
-                client.end().await?;
-                Some(Outcome::Completed)
-            }
-            Cue::End(ending) => {
-                client
-                    .cut(if ending == Ending::Reset {
-                        Cut::Reset
-                    } else {
-                        Cut::Close
-                    })
-                    .await;
-                Some(Outcome::UpstreamFailed(ending))
-            }
+            Cue::End(ending) => Some(end(ending, client).await?),
             Cue::Cut(cut) => {
                 client.cut(cut).await;
                 Some(Outcome::Cut)
@@ -337,6 +307,32 @@ impl<'a> Line<'a> {
             self.note(fault, self.moment(intended));
         }
         Ok(outcome)
+    }
+
+    /// Sends the head, or begins to, where it goes out in drips.
+    async fn head<C: Client>(
+        &mut self,
+        head: &ResponseHead,
+        drip: Option<Drip>,
+        fault: Option<usize>,
+        client: &mut C,
+        source: &mut Source,
+    ) -> Result<(), Left> {
+        let drip = drip.filter(|_| client.hold_back());
+        self.look_ahead(source).await;
+        let more = drip.is_none() && self.has_more(source);
+        client.head(head, more).await?;
+        match drip {
+            None => self.release_with_head(),
+            Some(drip) => {
+                self.doing = Some(Doing::Drip {
+                    drip,
+                    next: Instant::now(),
+                    fault,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// When a stage acts though the source is silent.
@@ -377,9 +373,9 @@ impl<'a> Line<'a> {
     }
 
     /// Ends what was switched off.
-    pub(super) async fn lift<C: Client>(&mut self, client: &mut C) -> Went {
+    pub(super) async fn lift<C: Client>(&mut self, client: &mut C) -> Result<(), Left> {
         let Some(faults) = &mut self.stages.faults else {
-            return Ok(None);
+            return Ok(());
         };
         let lifted = faults.watch.lifted();
         faults.script.lift(&lifted);
@@ -405,7 +401,7 @@ impl<'a> Line<'a> {
         if faults.script.upload_rate().is_none() {
             self.gate = None;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// When the next piece of the request may be read, if it may not be read now.
@@ -490,6 +486,21 @@ impl<'a> Line<'a> {
             .checked_add(after)
             .unwrap_or_else(|| self.request_end + FAR)
     }
+}
+
+/// Ends the answer as its source ended.
+async fn end<C: Client>(ending: Ending, client: &mut C) -> Result<Outcome, Left> {
+    if ending == Ending::Complete {
+        client.end().await?;
+        return Ok(Outcome::Completed);
+    }
+    let how = if ending == Ending::Reset {
+        Cut::Reset
+    } else {
+        Cut::Close
+    };
+    client.cut(how).await;
+    Ok(Outcome::UpstreamFailed(ending))
 }
 
 /// Later than anyone waits, and still a moment: 30 years.

@@ -4,25 +4,26 @@
 //! hands it to the recorder, and runs at most so many bytes ahead of the client. It knows nothing of faults or
 //! pacing; what it sends up is what the upstream said.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::call::{Call, Piece, Said, UpstreamError};
 use crate::message::{Chunk, Ending, Headers, ResponseHead};
-use crate::plan::{CallTimeouts, Drain};
 use crate::pool::{Connected, Goal, Pool};
 use crate::recorder::Recorder;
+
+use talk::{Drained, Talk};
 
 pub(crate) use h1::resume;
 
 mod h1;
 mod h2;
+mod talk;
 
 /// The task that owns the upstream's side of one exchange.
 pub(crate) struct Reader {
@@ -305,90 +306,6 @@ impl Reader {
 
     fn origin(&self) -> String {
         self.call.origin.to_string()
-    }
-}
-
-/// Where one try stands.
-struct Talk {
-    timeouts: CallTimeouts,
-    /// When something passed last, either way.
-    last: Instant,
-    /// When the request was through.
-    request_end: Option<Instant>,
-    head_at: Option<Instant>,
-    /// When the try began.
-    since: Instant,
-    /// Whether the upstream said anything.
-    has_heard: bool,
-    /// A chunk for which the client has made no room yet; nothing is read while there is one.
-    waiting: Option<Chunk>,
-    /// Whether the next chunk may have come while nothing was read.
-    was_held: bool,
-    /// Set once the client has left.
-    drained: Option<Drained>,
-}
-
-/// What is left to read when the client has gone.
-struct Drained {
-    until: Instant,
-    bytes: usize,
-}
-
-impl Talk {
-    fn start(timeouts: CallTimeouts, request_is_through: bool) -> Self {
-        let now = Instant::now();
-        Self {
-            timeouts,
-            last: now,
-            request_end: request_is_through.then_some(now),
-            head_at: None,
-            since: now,
-            has_heard: false,
-            waiting: None,
-            was_held: false,
-            drained: None,
-        }
-    }
-
-    /// Of the chunk that waits.
-    fn waiting_bytes(&self) -> usize {
-        self.waiting.as_ref().map_or(0, |chunk| chunk.bytes.len())
-    }
-
-    fn deadline(&self) -> Instant {
-        match (&self.drained, self.head_at, self.request_end) {
-            (Some(drained), ..) => drained.until,
-            (None, None, Some(end)) => end + self.timeouts.first_byte,
-            (None, ..) => self.last + self.timeouts.idle,
-        }
-    }
-
-    /// Has the timer fire at the deadline, or before it.
-    fn keep_time(&self, timer: Pin<&mut Sleep>) {
-        // Moving a timer costs more than letting it fire early once in a while.
-        let deadline = self.deadline();
-        if deadline < timer.deadline() || timer.is_elapsed() {
-            timer.reset(deadline);
-        }
-    }
-
-    fn stamp(&mut self, bytes: Option<Bytes>) -> Option<Chunk> {
-        let bytes = bytes.filter(|bytes| !bytes.is_empty())?;
-        let at = self.last.saturating_duration_since(self.head_at?);
-        Some(Chunk {
-            at,
-            bytes,
-            held: std::mem::take(&mut self.was_held),
-        })
-    }
-}
-
-impl Drained {
-    fn start(drain: Drain) -> Self {
-        Self {
-            until: Instant::now() + drain.time,
-            bytes: drain.bytes,
-        }
     }
 }
 

@@ -8,12 +8,17 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
-use memchr::memmem::Finder;
 
-use super::lane::Lane;
 use super::secrets::{
     LONG_SECRET, MAX_RULE, PLACEHOLDER, Secrets, is_rule_byte, placeholder, spellings,
 };
+
+use pattern::Pattern;
+
+pub(super) use stream::EchoStream;
+
+mod pattern;
+mod stream;
 
 /// All the secrets of an exchange, ready to be looked for.
 #[derive(Debug)]
@@ -26,26 +31,6 @@ pub(super) struct Echo {
     longest: usize,
     /// As in [`Secrets`].
     rules: Arc<HashSet<String>>,
-}
-
-struct Pattern {
-    bytes: Vec<u8>,
-    finder: Finder<'static>,
-    rule: String,
-    /// Whether it only counts where no letter or digit stands next to it.
-    is_word: bool,
-    /// For each length of a prefix, the longest shorter prefix that is its suffix.
-    /// `borders.len() == bytes.len() + 1`, `borders[n] < n` for `n > 0`
-    borders: Vec<usize>,
-}
-
-// A secret must not get into a log by way of `{:?}`.
-impl std::fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pattern")
-            .field("rule", &self.rule)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What is found next.
@@ -260,48 +245,6 @@ impl<'a> Search<'a> {
     }
 }
 
-impl Pattern {
-    fn new(bytes: Vec<u8>, rule: String, is_word: bool) -> Self {
-        let mut borders = vec![0; bytes.len() + 1];
-        let mut matched = 0;
-        for (index, byte) in bytes.iter().enumerate().skip(1) {
-            matched = follow(&bytes, &borders, matched, *byte);
-            if let Some(border) = borders.get_mut(index + 1) {
-                *border = matched;
-            }
-        }
-        Self {
-            finder: Finder::new(&bytes).into_owned(),
-            bytes,
-            rule,
-            is_word,
-            borders,
-        }
-    }
-
-    /// Whether it is a secret at the beginning of `rest`, where it is known to stand.
-    fn counts(&self, rest: &[u8], previous: Option<u8>) -> bool {
-        if self.rule.is_empty() {
-            return false;
-        }
-        let touches = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-        !self.is_word || !(touches(previous.as_ref()) || touches(rest.get(self.bytes.len())))
-    }
-}
-
-/// The longest prefix that is a suffix of what came, after one more byte. The Knuth–Morris–Pratt automaton.
-fn follow(bytes: &[u8], borders: &[usize], mut matched: usize, byte: u8) -> usize {
-    loop {
-        if bytes.get(matched) == Some(&byte) {
-            return matched + 1;
-        }
-        if matched == 0 {
-            return 0;
-        }
-        matched = borders.get(matched).copied().unwrap_or(0);
-    }
-}
-
 /// Whether a placeholder stands somewhere.
 enum Standing {
     /// So many bytes.
@@ -313,130 +256,3 @@ enum Standing {
 
 /// So many patterns are found faster one by one: one credential in its spellings.
 const FEW: usize = 12;
-
-/// Replaces secrets in a stream of chunks; each comes out once, when all of it is decided.
-#[derive(Clone, Debug)]
-pub(super) struct EchoStream<T> {
-    echo: Option<Arc<Echo>>,
-    lane: Lane<T>,
-    /// What is undecided.
-    buffer: Vec<u8>,
-    /// The byte before the buffer.
-    before: Option<u8>,
-    /// For each pattern, how long a prefix of it the buffer ends with.
-    matched: Vec<usize>,
-    applied: BTreeSet<String>,
-    changed: bool,
-}
-
-impl<T: Copy> EchoStream<T> {
-    pub(super) fn new(echo: Option<Arc<Echo>>) -> Self {
-        let patterns = echo.as_ref().map_or(0, |echo| echo.patterns.len());
-        Self {
-            echo,
-            lane: Lane::new(),
-            buffer: Vec::new(),
-            before: None,
-            matched: vec![0; patterns],
-            applied: BTreeSet::new(),
-            changed: false,
-        }
-    }
-
-    pub(super) fn push(&mut self, tag: T, bytes: Vec<u8>) -> Vec<(T, Vec<u8>)> {
-        let Some(echo) = self.echo.clone() else {
-            return vec![(tag, bytes)];
-        };
-        self.lane.open(tag, bytes.len());
-        if self.buffer.is_empty() {
-            self.buffer = bytes;
-            self.advance(&echo, self.buffer.len());
-        } else {
-            self.buffer.extend_from_slice(&bytes);
-            self.advance(&echo, bytes.len());
-        }
-        self.decide(&echo, false);
-        self.lane.ready()
-    }
-
-    pub(super) fn finish(&mut self) -> Vec<(T, Vec<u8>)> {
-        if let Some(echo) = self.echo.clone() {
-            self.decide(&echo, true);
-        }
-        self.lane.ready()
-    }
-
-    pub(super) fn applied(&self) -> impl Iterator<Item = &String> {
-        self.applied.iter()
-    }
-
-    pub(super) fn changed(&self) -> bool {
-        self.changed
-    }
-
-    /// Brings `matched` up to the end of the buffer, of which the last `new` bytes are new.
-    fn advance(&mut self, echo: &Echo, new: usize) {
-        // What came before the longest pattern's length has no part in any match that is under way.
-        let restart = new >= echo.longest;
-        let from = self.buffer.len() - new.min(echo.longest);
-        let bytes = self.buffer.get(from..).unwrap_or_default();
-        for (matched, pattern) in self.matched.iter_mut().zip(&echo.patterns) {
-            if restart {
-                *matched = 0;
-            }
-            for byte in bytes {
-                *matched = follow(&pattern.bytes, &pattern.borders, *matched, *byte);
-            }
-        }
-    }
-
-    /// The first place at or after `from` where more bytes could complete a pattern.
-    fn undecided(&self, echo: &Echo, from: usize) -> usize {
-        let room = self.buffer.len().saturating_sub(from);
-        let held = self
-            .matched
-            .iter()
-            .zip(&echo.patterns)
-            .map(|(matched, pattern)| {
-                let mut matched = *matched;
-                // A whole word waits for the byte after it; any other whole pattern is decided.
-                while matched > room || (matched == pattern.bytes.len() && !pattern.is_word) {
-                    matched = pattern.borders.get(matched).copied().unwrap_or(0);
-                }
-                matched
-            })
-            .max();
-        self.buffer.len() - held.unwrap_or(0)
-    }
-
-    fn decide(&mut self, echo: &Echo, is_end: bool) {
-        let mut from = 0;
-        let mut search = Search::new(echo, &self.buffer);
-        loop {
-            let undecided = (!is_end).then(|| self.undecided(echo, from));
-            match search.next(from, self.before, undecided) {
-                Found::Secret { start, end, rule } => {
-                    self.lane
-                        .keep(self.buffer.get(from..start).unwrap_or_default());
-                    self.lane.insert(&placeholder(rule));
-                    self.lane.skip(end - start);
-                    self.changed = true;
-                    if !self.applied.contains(rule) {
-                        self.applied.insert(rule.to_owned());
-                    }
-                    from = end;
-                }
-                Found::Until(until) => {
-                    self.lane
-                        .keep(self.buffer.get(from..until).unwrap_or_default());
-                    from = until;
-                    break;
-                }
-            }
-        }
-        if let Some(last) = from.checked_sub(1) {
-            self.before = self.buffer.get(last).copied();
-        }
-        self.buffer.drain(..from.min(self.buffer.len()));
-    }
-}

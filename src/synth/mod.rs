@@ -2,22 +2,22 @@
 //!
 //! Pure: when a chunk is to be sent is said, not waited for.
 
-use std::ops::Range;
-use std::time::Duration;
-
-use bytes::Bytes;
-
 use crate::message::{RequestHead, ResponseHead};
+use std::ops::Range;
 
+pub use chunks::Chunks;
+
+mod chunks;
 mod openai;
+mod words;
 
 /// An answer made up: a head, then timed chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Without `Date`: there is no clock here.
     pub head: ResponseHead,
-    /// Pieces of the body, and when each comes, from the head on. The times never go backwards, no piece is empty.
-    pub chunks: Vec<(Duration, Bytes)>,
+    /// The body, in pieces.
+    pub chunks: Chunks,
     /// Which of the chunks are one token each, while the others have none. `None` where that has to be looked for.
     pub tokens: Option<Range<usize>>,
 }

@@ -2,17 +2,18 @@
 //!
 //! One word is one token. Id and time of an answer come from a hash of the request.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, Chunks};
 use crate::message::{Headers, RequestHead, ResponseHead};
 
+use completion::completion;
 use wish::Wish;
 
+mod completion;
 mod wish;
 
 pub(super) fn answer(request: &RequestHead, body: &[u8]) -> Answer {
@@ -52,81 +53,6 @@ pub(super) fn answer(request: &RequestHead, body: &[u8]) -> Answer {
     }
 }
 
-fn completion(request: &RequestHead, body: &[u8], wish: &Wish) -> Answer {
-    let (words, finish_reason) = wish.words();
-    let hash = hash(request, body);
-    let id = format!("chatcmpl-{}", &hash.to_hex()[..24]);
-    let created = created(&hash);
-    // All choices say the same.
-    let said = words.len() * wish.choices;
-    let usage = json!({
-        "prompt_tokens": wish.prompt_tokens,
-        "completion_tokens": said,
-        "total_tokens": wish.prompt_tokens + said,
-    });
-    let mut answer = if wish.is_stream {
-        let event = |choices: Value| {
-            let mut event = json!({
-                "id": id,
-                "object": "chat.completion.chunk",
-                "created": created,
-                "model": wish.model,
-                "choices": choices,
-            });
-            if wish.has_usage {
-                event["usage"] = Value::Null;
-            }
-            event
-        };
-        let delta = |delta: Value, finish_reason: Option<&str>| {
-            let choice = |index| json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish_reason });
-            event((0..wish.choices).map(choice).collect())
-        };
-        let first = delta(
-            json!({ "role": "assistant", "content": "", "refusal": null }),
-            None,
-        );
-        // All other events differ in their word only.
-        let any = delta(json!({ "content": "" }), None).to_string();
-        let mut events = vec![first.to_string()];
-        events.extend(words.iter().map(|word| {
-            any.replace(
-                EMPTY,
-                &format!(r#""content":{}"#, Value::from(word.as_str())),
-            )
-        }));
-        let tokens = 1..events.len();
-        events.push(delta(json!({}), Some(finish_reason)).to_string());
-        if wish.has_usage {
-            let mut last = event(json!([]));
-            last["usage"] = usage;
-            events.push(last.to_string());
-        }
-        stream(&events, tokens)
-    } else {
-        let completion = json!({
-            "id": id,
-            "object": "chat.completion",
-            "created": created,
-            "model": wish.model,
-            "choices": (0..wish.choices).map(|index| json!({
-                "index": index,
-                "message": { "role": "assistant", "content": words.concat(), "refusal": null },
-                "logprobs": null,
-                "finish_reason": finish_reason,
-            })).collect::<Vec<_>>(),
-            "usage": usage,
-        });
-        // The whole answer is there when its last word would have come.
-        whole(200, &completion, due(words.len()))
-    };
-    answer
-        .head
-        .headers
-        .push("x-request-id", format!("req_{}", &hash.to_hex()[..32]));
-    answer
-}
-
 fn hash(request: &RequestHead, body: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(request.target().as_bytes());
@@ -139,31 +65,6 @@ fn hash(request: &RequestHead, body: &[u8]) -> blake3::Hash {
 fn created(hash: &blake3::Hash) -> u64 {
     let [a, b, c, ..] = *hash.as_bytes();
     EPOCH + u64::from(u32::from_be_bytes([0, a, b, c]))
-}
-
-/// A stream of these events, of which some are one token each.
-fn stream(events: &[String], tokens: Range<usize>) -> Answer {
-    let mut headers = Headers::new();
-    headers.push("content-type", "text/event-stream; charset=utf-8");
-    headers.push("cache-control", "no-cache");
-    // Without it the end of the connection would be the end of the answer, and nobody could tell that from a failure.
-    headers.push("transfer-encoding", "chunked");
-    let lines = events
-        .iter()
-        .map(|event| format!("data: {event}\n\n"))
-        .chain(["data: [DONE]\n\n".to_owned()]);
-    Answer {
-        head: ResponseHead {
-            status: 200,
-            reason: None,
-            headers,
-        },
-        chunks: lines
-            .enumerate()
-            .map(|(index, line)| (due(index), Bytes::from(line)))
-            .collect(),
-        tokens: Some(tokens),
-    }
 }
 
 /// When the chunk of this number comes.
@@ -182,7 +83,7 @@ fn whole(status: u16, body: &Value, at: Duration) -> Answer {
             reason: None,
             headers,
         },
-        chunks: vec![(at, body)],
+        chunks: Chunks::from_iter([(at, body)]),
         tokens: None,
     }
 }
@@ -215,9 +116,6 @@ fn model_of(path: &str) -> Option<&str> {
 fn model(id: &str) -> Value {
     json!({ "id": id, "object": "model", "created": EPOCH, "owned_by": "rehearsal" })
 }
-
-/// Where the word of an event goes in. The model can't say it: a quote in a name is escaped.
-const EMPTY: &str = r#""content":"""#;
 
 /// From the head to the first chunk.
 const FIRST: Duration = Duration::from_millis(200);

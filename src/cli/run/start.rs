@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -30,11 +31,15 @@ pub(super) fn run(
     what: &str,
     is_default: bool,
 ) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("could not start the runtime")
-        .map_err(Failure::Unusable)?;
+    // On one core a runtime of one thread costs less.
+    let runtime = match std::thread::available_parallelism() {
+        Ok(cores) if cores.get() == 1 => tokio::runtime::Builder::new_current_thread(),
+        Ok(_) | Err(_) => tokio::runtime::Builder::new_multi_thread(),
+    }
+    .enable_all()
+    .build()
+    .context("could not start the runtime")
+    .map_err(Failure::Unusable)?;
     let result = runtime.block_on(run_in_runtime(config, listen, what, is_default));
     // Whatever still runs was asked to end and did not.
     runtime.shutdown_background();
@@ -47,31 +52,12 @@ async fn run_in_runtime(
     what: &str,
     is_default: bool,
 ) -> Result<ExitCode, Failure> {
-    let plan = Plan::compile(config).map_err(|error| Failure::Unusable(error.into()))?;
-    for warning in plan.warnings() {
-        tracing::warn!("{warning}");
-    }
-    if plan.counts_tokens() {
-        drop(tokio::task::spawn_blocking(tokens::warm));
-    }
+    let plan = compile(config).map_err(Failure::Unusable)?;
     let mut succession = Succession::begin(&config.listen, listen.take_over)
         .await
         .map_err(Failure::Unusable)?;
     // Binding comes first: a port in use must not leave a new cassette behind.
-    let (listener, _) = succession
-        .listen("http", &config.listen.http)
-        .await
-        .map_err(Failure::Unusable)?;
-    let tls = match (&config.listen.https, &config.listen.tls) {
-        (Some(address), Some(settings)) => Some(
-            listen_with_tls(&mut succession, address, settings, &config.folder)
-                .await
-                .map_err(Failure::Unusable)?,
-        ),
-        // A check has found the one without the other.
-        (Some(_), None) | (None, _) => None,
-    };
-    let door = admin::listen(&config.listen, &mut succession)
+    let doors = Doors::bind(config, &mut succession)
         .await
         .map_err(Failure::Unusable)?;
     let cassette =
@@ -79,22 +65,13 @@ async fn run_in_runtime(
     let mut signals = Signals::new()
         .context("could not wait for signals")
         .map_err(Failure::Unusable)?;
-    let upstreams = Arc::new(Upstreams::new(POOLED));
-    let state = Arc::new(State::new(plan, cassette.clone()));
-    let admin = door
-        .map(|door| door.furnish(state.board()))
-        .transpose()
+    let House {
+        server,
+        admin,
+        upstreams,
+    } = doors
+        .furnish(plan, cassette.clone())
         .map_err(Failure::Unusable)?;
-    let flow = Flow {
-        state,
-        upstreams: Arc::clone(&upstreams),
-    };
-    let mut server = Server::new(listener, Arc::new(Proxy::new(flow)));
-    if let Some((listener, certificate)) = tls {
-        server = server
-            .with_tls(listener, certificate)
-            .map_err(|error| Failure::Unusable(error.into()))?;
-    }
     let addresses = server
         .addresses()
         .map_err(|error| Failure::Unusable(error.into()))?;
@@ -109,8 +86,6 @@ async fn run_in_runtime(
         .map_err(Failure::Unusable)?;
     // Not before we are responsible: the process before answers until then.
     let admin = admin.map(admin::Ready::open);
-    let written = cassette.clone();
-    let grace = config.listen.grace.0;
     let admin_address = admin.as_ref().map(admin::Open::address);
     announce(
         &addresses,
@@ -119,13 +94,8 @@ async fn run_in_runtime(
         is_default,
         cassette.as_ref(),
     )?;
-    let finishing = async {
-        upstreams.drained().await;
-        if let Some(cassette) = written {
-            // A writer that panicked has said so itself.
-            drop(tokio::task::spawn_blocking(move || cassette.close(grace.max(CLOSING))).await);
-        }
-    };
+    let grace = config.listen.grace.0;
+    let finishing = finish(upstreams, cassette.clone(), grace);
     serve_until_stopped(
         server,
         grace,
@@ -136,6 +106,80 @@ async fn run_in_runtime(
         finishing,
     )
     .await
+}
+
+/// The plan, with what is to be said of it, and warm where that takes a moment.
+fn compile(config: &Config) -> anyhow::Result<Plan> {
+    let plan = Plan::compile(config)?;
+    for warning in plan.warnings() {
+        tracing::warn!("{warning}");
+    }
+    if plan.counts_tokens() {
+        drop(tokio::task::spawn_blocking(tokens::warm));
+    }
+    Ok(plan)
+}
+
+/// What is bound before anything is made.
+struct Doors {
+    http: TcpListener,
+    https: Option<(TcpListener, Certificate)>,
+    admin: Option<admin::Door>,
+}
+
+/// What stands behind the doors.
+struct House {
+    server: Server,
+    admin: Option<admin::Ready>,
+    upstreams: Arc<Upstreams>,
+}
+
+impl Doors {
+    /// Binds what the config names, or takes it from the process before.
+    async fn bind(config: &Config, succession: &mut Succession) -> anyhow::Result<Self> {
+        let (http, _) = succession.listen("http", &config.listen.http).await?;
+        let https = match (&config.listen.https, &config.listen.tls) {
+            (Some(address), Some(settings)) => {
+                Some(listen_with_tls(succession, address, settings, &config.folder).await?)
+            }
+            // A check has found the one without the other.
+            (Some(_), None) | (None, _) => None,
+        };
+        let admin = admin::listen(&config.listen, succession).await?;
+        Ok(Self { http, https, admin })
+    }
+
+    /// Makes what answers there.
+    fn furnish(self, plan: Plan, cassette: Option<Cassette>) -> anyhow::Result<House> {
+        let upstreams = Arc::new(Upstreams::new(POOLED));
+        let state = Arc::new(State::new(plan, cassette));
+        let admin = self
+            .admin
+            .map(|door| door.furnish(state.board()))
+            .transpose()?;
+        let flow = Flow {
+            state,
+            upstreams: Arc::clone(&upstreams),
+        };
+        let mut server = Server::new(self.http, Arc::new(Proxy::new(flow)));
+        if let Some((listener, certificate)) = self.https {
+            server = server.with_tls(listener, certificate)?;
+        }
+        Ok(House {
+            server,
+            admin,
+            upstreams,
+        })
+    }
+}
+
+/// Waits until nothing is read for the recorder any more, and what was recorded is written.
+async fn finish(upstreams: Arc<Upstreams>, cassette: Option<Cassette>, grace: Duration) {
+    upstreams.drained().await;
+    if let Some(cassette) = cassette {
+        // A writer that panicked has said so itself.
+        drop(tokio::task::spawn_blocking(move || cassette.close(grace.max(CLOSING))).await);
+    }
 }
 
 async fn listen_with_tls(
@@ -184,6 +228,7 @@ fn open_cassette(
     Ok(Some(cassette))
 }
 
+/// Says on stdout where it listens, and what there is to try.
 fn announce(
     addresses: &[SocketAddr],
     admin: Option<SocketAddr>,

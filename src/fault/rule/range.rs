@@ -116,13 +116,7 @@ fn check_scope(kind: &Kind, key: &str, rule: &FaultSettings, found: &mut Vec<Pro
 /// The parts of a kind, one by one.
 fn check_parts(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
     match kind {
-        Kind::Gap { correlation, .. } => {
-            if !(-0.99..=0.99).contains(correlation) {
-                let what =
-                    format!("`correlation` is {correlation}, expected a number from -0.99 to 0.99");
-                found.push(Problem::at(&[key, "correlation"], what));
-            }
-        }
+        Kind::Gap { correlation, .. } => check_correlation(*correlation, key, found),
         Kind::Bandwidth { down, up } => {
             some_bytes(&[key, "down"], *down, found);
             some_bytes(&[key, "up"], *up, found);
@@ -159,16 +153,7 @@ fn check_parts(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
             tokens,
             per,
             ..
-        } => {
-            for (name, count) in [("requests", requests), ("tokens", tokens)] {
-                if let Some(count) = count {
-                    whole(&[key, name], *count, u64::from(u32::MAX), found);
-                }
-            }
-            let is_limit = requests.is_some() || tokens.is_some();
-            some_limit(key, is_limit, "`requests`, `tokens`", found);
-            above_zero(&[key, "per"], *per, found);
-        }
+        } => check_rate_limit(*requests, *tokens, *per, key, found),
         Kind::Latency { .. }
         | Kind::FirstToken(_)
         | Kind::HoldOpen(_)
@@ -188,6 +173,30 @@ fn check_parts(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
         | Kind::ToolArgs(_)
         | Kind::Html200 => {}
     }
+}
+
+fn check_correlation(correlation: f64, key: &str, found: &mut Vec<Problem>) {
+    if !(-0.99..=0.99).contains(&correlation) {
+        let what = format!("`correlation` is {correlation}, expected a number from -0.99 to 0.99");
+        found.push(Problem::at(&[key, "correlation"], what));
+    }
+}
+
+fn check_rate_limit(
+    requests: Option<u64>,
+    tokens: Option<u64>,
+    per: Span,
+    key: &str,
+    found: &mut Vec<Problem>,
+) {
+    for (name, count) in [("requests", requests), ("tokens", tokens)] {
+        if let Some(count) = count {
+            whole(&[key, name], count, u64::from(u32::MAX), found);
+        }
+    }
+    let is_limit = requests.is_some() || tokens.is_some();
+    some_limit(key, is_limit, "`requests`, `tokens`", found);
+    above_zero(&[key, "per"], per, found);
 }
 
 fn in_body(after: &Position, key: &str, found: &mut Vec<Problem>) {

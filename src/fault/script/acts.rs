@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::Script;
 use super::clock::When;
-use super::units::Units;
 use crate::cue::{Cue, Cut, Silence};
 use crate::fault::edit::corrupt::Corrupter;
 use crate::fault::kind::{How, KeepAlive, Kind, Then};
@@ -22,24 +21,13 @@ impl Script {
                 ..
             } => {
                 let noise = self.noise(*keepalive).map(|bytes| (bytes, every.0));
-                self.say(
-                    fault,
-                    when,
-                    Cue::Hold(Silence {
-                        time: time.map(|time| time.0),
-                        noise,
-                    }),
-                );
+                let time = time.map(|time| time.0);
+                self.say(fault, when, Cue::Hold(Silence { time, noise }));
             }
             Kind::HoldOpen(time) => {
-                self.say(
-                    fault,
-                    when,
-                    Cue::Hold(Silence {
-                        time: time.map(|time| time.0),
-                        noise: None,
-                    }),
-                );
+                let time = time.map(|time| time.0);
+                let noise = None;
+                self.say(fault, when, Cue::Hold(Silence { time, noise }));
             }
             Kind::Cut { how, .. } => {
                 let is_for_connection = self
@@ -49,21 +37,13 @@ impl Script {
                 let cut = cut_of(*how, is_for_connection);
                 self.last(fault, when, cut);
             }
+            // Elsewhere there is no place for it.
             Kind::ErrorEvent {
                 error, style, then, ..
-            } => {
-                // Elsewhere there is no place for it.
-                if !self.is_stream() {
-                    return;
-                }
+            } if self.is_stream => {
                 let frames = provider::event(*error, &self.scene.context(), &self.place, *style);
-                let frame = Bytes::from(frames);
-                self.say(fault, when, Cue::Send(frame));
-                match then {
-                    Then::Continue => {}
-                    Then::End => self.last(fault, when, Cue::End(Ending::Complete)),
-                    Then::Close => self.last(fault, when, Cue::Cut(Cut::Close)),
-                }
+                self.say(fault, when, Cue::Send(Bytes::from(frames)));
+                self.follow_up(fault, when, *then);
             }
             Kind::Corrupt { count, unit, .. } => {
                 if let Some(effect) = self.effects.get(fault) {
@@ -72,13 +52,19 @@ impl Script {
                 }
             }
             Kind::MalformedChunk { .. } => {
-                self.last(
-                    fault,
-                    when,
-                    Cue::Cut(Cut::Garbage(Bytes::from_static(MALFORMED_CHUNK))),
-                );
+                let garbage = Bytes::from_static(MALFORMED_CHUNK);
+                self.last(fault, when, Cue::Cut(Cut::Garbage(garbage)));
             }
             _ => {}
+        }
+    }
+
+    /// What follows an event of error.
+    fn follow_up(&mut self, fault: usize, when: When, then: Then) {
+        match then {
+            Then::Continue => {}
+            Then::End => self.last(fault, when, Cue::End(Ending::Complete)),
+            Then::Close => self.last(fault, when, Cue::Cut(Cut::Close)),
         }
     }
 
@@ -90,12 +76,7 @@ impl Script {
             KeepAlive::Comment => dialect.comment(),
             KeepAlive::Ping => dialect.ping(),
         };
-        frame.filter(|_| self.is_stream()).map(Bytes::from_static)
-    }
-
-    /// Whether the body is a stream whose events are told apart.
-    fn is_stream(&self) -> bool {
-        self.units.as_ref().is_some_and(Units::has_events)
+        frame.filter(|_| self.is_stream).map(Bytes::from_static)
     }
 }
 

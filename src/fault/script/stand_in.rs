@@ -22,7 +22,7 @@ impl Script {
         match (effect.stand_in.take(), effect.kind.clone()) {
             (Some((head, body)), _) => {
                 self.progress.head_at = when.due;
-                self.say(fault, when, Cue::Head(head, None));
+                self.say(fault, when, Cue::Head(Box::new(head), None));
                 if !body.is_empty() {
                     self.say(fault, when, Cue::Send(body));
                 }

@@ -7,6 +7,8 @@ use crate::fault::position::Position;
 use crate::message::RequestHead;
 use crate::units::{ByteSize, Span};
 
+mod edges;
+
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -54,11 +56,11 @@ fn play(kinds: Vec<Kind>, events: &[&'static str]) -> (Vec<String>, Vec<Fate>) {
     };
     script.head(
         at(10),
-        ResponseHead {
+        Box::new(ResponseHead {
             status: 200,
             reason: None,
             headers,
-        },
+        }),
     );
     let mut time = 10;
     for event in events {
@@ -301,11 +303,11 @@ fn a_lifted_fault_does_nothing_more() {
     };
     script.head(
         at(10),
-        ResponseHead {
+        Box::new(ResponseHead {
             status: 200,
             reason: None,
             headers: Headers::new(),
-        },
+        }),
     );
     assert_eq!(script.next(ms(10)).unwrap().due, Some(ms(60_010)));
     for fault in 0..3 {
@@ -353,11 +355,11 @@ fn play_and_lift(kinds: Vec<Kind>, seen: usize) -> Vec<String> {
         .collect();
     script.head(
         at(10),
-        ResponseHead {
+        Box::new(ResponseHead {
             status: 200,
             reason: None,
             headers,
-        },
+        }),
     );
     script.chunk(at(20), Bytes::from(THREE.concat()));
     script.end(at(20), Ending::Complete);

@@ -11,7 +11,7 @@ use crate::pump::{Client, Left, Tally};
 use crate::source::EARLY;
 
 /// What takes its time.
-pub(super) enum Doing {
+pub(in crate::pump) enum Doing {
     Silence {
         until: Option<Instant>,
         noise: Option<Noise>,
@@ -25,7 +25,7 @@ pub(super) enum Doing {
 }
 
 /// What is sent in a silence.
-pub(super) struct Noise {
+pub(in crate::pump) struct Noise {
     bytes: Bytes,
     every: Duration,
     next: Instant,

@@ -29,15 +29,16 @@ fn events(answer: &Answer) -> Vec<Value> {
     let mut lines: Vec<_> = answer
         .chunks
         .iter()
-        .map(|(_, bytes)| std::str::from_utf8(bytes).unwrap())
+        .map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap())
         .map(|line| {
             line.strip_prefix("data: ")
                 .unwrap()
                 .strip_suffix("\n\n")
                 .unwrap()
+                .to_owned()
         })
         .collect();
-    assert_eq!(lines.pop(), Some("[DONE]"));
+    assert_eq!(lines.pop().as_deref(), Some("[DONE]"));
     lines
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())

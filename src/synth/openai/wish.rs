@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::synth::words::Words;
+
 /// What a request for a completion asks for.
 pub(super) struct Wish {
     pub(super) model: String,
@@ -94,7 +96,7 @@ impl Wish {
     }
 
     /// The words of the answer, and why it ends.
-    pub(super) fn words(&self) -> (Vec<String>, &'static str) {
+    pub(super) fn words(&self) -> (Words, &'static str) {
         let mut said = self.last_words.split_whitespace();
         let echo: Vec<String> = said
             .by_ref()
@@ -110,7 +112,7 @@ impl Wish {
                 echo.join(" ")
             )
         };
-        let mut words: Vec<String> = text
+        let said: Vec<String> = text
             .split(' ')
             .enumerate()
             .map(|(index, word)| {
@@ -121,34 +123,16 @@ impl Wish {
                 }
             })
             .collect();
-        let more = self.min_tokens.saturating_sub(words.len());
-        words.extend(FILLER.into_iter().cycle().take(more).map(str::to_owned));
-        let reason = match self.max_tokens {
-            Some(most) if most < words.len() => {
-                words.truncate(most);
-                "length"
-            }
-            Some(_) | None => "stop",
+        let wanted = said.len().max(self.min_tokens);
+        let most = self.max_tokens.unwrap_or(usize::MAX);
+        let mut words = Words::new(said, self.min_tokens, most);
+        let is_stopped = words.end_before(&self.stops);
+        let reason = if most < wanted && !is_stopped {
+            "length"
+        } else {
+            "stop"
         };
-        if self.stop(&mut words) {
-            return (words, "stop");
-        }
         (words, reason)
-    }
-
-    /// Ends the words before the first text that is to stop them. Whether there was one.
-    fn stop(&self, words: &mut Vec<String>) -> bool {
-        let text = words.concat();
-        let Some(mut left) = self.stops.iter().filter_map(|stop| text.find(stop)).min() else {
-            return false;
-        };
-        for word in &mut *words {
-            let kept = left.min(word.len());
-            word.truncate(kept);
-            left -= kept;
-        }
-        words.retain(|word| !word.is_empty());
-        true
     }
 }
 
@@ -235,11 +219,6 @@ fn text_of(message: &Value) -> String {
 
 /// In words, and of each in characters.
 const MAX_ECHO: usize = 40;
-
-/// What an answer is drawn out with.
-const FILLER: [&str; 8] = [
-    " And", " so", " it", " goes", " on,", " word", " by", " word.",
-];
 
 /// The most tokens that an answer is drawn out to, all of its choices together.
 const MAX_FILLED: usize = 20_000;

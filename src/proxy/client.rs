@@ -1,0 +1,292 @@
+//! A client that speaks HTTP/1 through pingora's session.
+//!
+//! Does for the pump what this protocol can: writes heads, bodies and ends, breaks off, and hears the rest of the request.
+//! Knows when a client that has sent a FIN has left and when it only has no more to say.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::ErrorType;
+use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
+use pingora::protocols::http::ServerSession;
+use tokio::time::{Instant, timeout};
+
+use crate::conn::{Conn, ConnCtl};
+use crate::exchange::Report;
+use crate::message::{Headers, ResponseHead};
+use crate::pump::{Client, Cut, Left, Outcome};
+use crate::wire::response_header;
+
+/// A client that speaks HTTP/1 through pingora's session.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts, not one state"
+)]
+pub(super) struct Http1Client<'a> {
+    session: ServerSession,
+    ctl: &'a ConnCtl,
+    is_http10: bool,
+    /// When the request was through.
+    request_end: Option<Instant>,
+    has_head: bool,
+    /// Whether the answer goes on to the end of the connection.
+    ends_with_connection: bool,
+    /// Whether the client has said that no request follows.
+    is_half_closed: bool,
+    /// Whether it was asked, by an interim head, if it is still there.
+    is_asked: bool,
+    /// Whether the answer was broken off.
+    is_cut: bool,
+    /// What was heard while nobody listened: the next piece of the request, or its end.
+    heard: Option<Heard>,
+}
+
+/// What was heard of a request.
+enum Heard {
+    Piece(Bytes),
+    End,
+}
+
+impl<'a> Http1Client<'a> {
+    /// On this session, whose connection listens to `ctl`.
+    pub(super) fn new(session: ServerSession, ctl: &'a ConnCtl) -> Self {
+        let is_http10 = session.req_header().version == http::Version::HTTP_10;
+        Self {
+            session,
+            ctl,
+            is_http10,
+            request_end: None,
+            has_head: false,
+            ends_with_connection: false,
+            is_half_closed: false,
+            is_asked: false,
+            is_cut: false,
+            heard: None,
+        }
+    }
+
+    /// The client's connection, if another request may come on it.
+    pub(super) async fn give_back(self, report: &Report) -> Option<ReusedHttpStream> {
+        let Self {
+            mut session,
+            ctl,
+            is_cut,
+            ..
+        } = self;
+        match report.outcome {
+            Outcome::Completed | Outcome::NoAnswer(_) if !is_cut => {}
+            _ => return None,
+        }
+        if !report.tally.request_is_through {
+            // The client may still be sending; it must get to read our answer all the same.
+            ctl.linger();
+            session.shutdown().await;
+            return None;
+        }
+        let mut settings = HttpPersistentSettings::for_session(&session);
+        let (stream, pipelined) = session.finish().await.ok().flatten()?.into_parts();
+        ctl.keep_line(pipelined.as_deref().unwrap_or_default());
+        if let Some(pipelined) = pipelined {
+            settings.set_pipelined_prefix(pipelined);
+        }
+        Some(ReusedHttpStream::new(stream, Some(settings)))
+    }
+
+    /// The client sent a FIN: it has left, or it has said all and still listens. Before the answer has begun, an interim
+    /// head (`100 Continue`, which every client skips) tells: a socket that is closed answers it with a reset.
+    async fn ask_whether_left(&mut self) -> Left {
+        if self.has_head {
+            // The next write tells. In a silence, a client that has left is not waited for.
+            return timeout(HALF_CLOSE, self.wait_until_broken())
+                .await
+                .unwrap_or(Left);
+        }
+        if self.is_http10 {
+            // It knows no interim heads; nobody leaves right after asking.
+            if self
+                .request_end
+                .is_some_and(|end| end.elapsed() > HALF_CLOSE_HTTP10)
+            {
+                return Left;
+            }
+        } else if !self.is_asked {
+            self.is_asked = true;
+            let head = ResponseHead {
+                status: 100,
+                reason: None,
+                headers: Headers::new(),
+            };
+            if self.interim(&head).await.is_err() {
+                return Left;
+            }
+        }
+        self.wait_until_broken().await
+    }
+
+    /// Resolves when the client's socket reports an error.
+    async fn wait_until_broken(&self) -> Left {
+        match self
+            .session
+            .stream()
+            .and_then(|stream| stream.as_any().downcast_ref::<Conn>())
+        {
+            Some(conn) => {
+                conn.broken().await;
+                Left
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Client for Http1Client<'_> {
+    async fn interim(&mut self, head: &ResponseHead) -> Result<(), Left> {
+        if self.is_http10 {
+            return Ok(());
+        }
+        self.ctl.cork(false);
+        // Pingora takes every head before the end of the request for an early answer, after which it closes.
+        self.session
+            .set_close_on_response_before_downstream_finish(false);
+        let header = response_header(head, false);
+        let written = self.session.write_response_header(Box::new(header)).await;
+        self.session
+            .set_close_on_response_before_downstream_finish(true);
+        written.map_err(|_| Left)
+    }
+
+    async fn head(&mut self, head: &ResponseHead, more: bool) -> Result<(), Left> {
+        self.ctl.cork(more);
+        self.has_head = true;
+        let header = response_header(head, self.is_http10);
+        self.ends_with_connection = !header.headers.contains_key(http::header::CONTENT_LENGTH)
+            && !header.headers.contains_key(http::header::TRANSFER_ENCODING);
+        self.session
+            .write_response_header(Box::new(header))
+            .await
+            .map_err(|_| Left)
+    }
+
+    async fn write(&mut self, bytes: Bytes, more: bool) -> Result<(), Left> {
+        self.ctl.cork(more);
+        self.session
+            .write_response_body(bytes, false)
+            .await
+            .map_err(|_| Left)
+    }
+
+    /// It goes out when the client is listened to, which is next.
+    fn uncork(&mut self) -> Result<(), Left> {
+        self.ctl.cork(false);
+        Ok(())
+    }
+
+    fn hold_back(&mut self) -> bool {
+        self.ctl.allow(0);
+        true
+    }
+
+    async fn let_out(&mut self, bytes: usize) -> Result<bool, Left> {
+        if self.is_half_closed {
+            // A connection writes what it holds while it is read, and this one is not read any more: the rest of the head
+            // goes with what is written next, and that tells whether the client still listens.
+            self.ctl.allow_all();
+            return Ok(true);
+        }
+        if bytes == usize::MAX {
+            self.ctl.allow_all();
+        } else {
+            self.ctl.allow(bytes);
+        }
+        // A connection writes what it holds while it is read.
+        if self.heard.is_none() {
+            let heard = tokio::select! {
+                biased;
+                heard = self.hear() => Some(heard?.map_or(Heard::End, Heard::Piece)),
+                () = std::future::ready(()) => None,
+            };
+            self.heard = heard;
+        }
+        let is_out = self.ctl.is_drained();
+        if is_out {
+            self.ctl.allow_all();
+        }
+        Ok(is_out)
+    }
+
+    /// Pingora does not write trailers of HTTP/1.1 (0.9.1), so they end here.
+    async fn trailers(&mut self, _: &Headers) -> Result<(), Left> {
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<(), Left> {
+        self.ctl.cork(false);
+        match self.session.finish_body().await {
+            Ok(()) => Ok(()),
+            // Fewer bytes than the head promised: the client must not take it for the end.
+            Err(error)
+                if !matches!(
+                    error.etype(),
+                    ErrorType::WriteError | ErrorType::WriteTimedout
+                ) =>
+            {
+                self.cut(Cut::Close).await;
+                Ok(())
+            }
+            Err(_) => Err(Left),
+        }
+    }
+
+    async fn cut(&mut self, how: Cut) {
+        self.is_cut = true;
+        self.ctl.allow_all();
+        match how {
+            // Where the end of the connection is the end of the answer, only a reset shows that it is not.
+            Cut::Close if self.has_head && self.ends_with_connection => self.ctl.reset(),
+            Cut::Close | Cut::Fin => {}
+            Cut::Reset | Cut::ResetConnection | Cut::H2Reset(_) | Cut::GoAway(_) => {
+                self.ctl.reset();
+            }
+            Cut::Garbage(bytes) => self.ctl.say_last(bytes),
+        }
+        self.session.shutdown().await;
+    }
+
+    async fn hear(&mut self) -> Result<Option<Bytes>, Left> {
+        match self.heard.take() {
+            Some(Heard::Piece(bytes)) => return Ok(Some(bytes)),
+            Some(Heard::End) => return Ok(None),
+            None => {}
+        }
+        if self.request_end.is_none() {
+            loop {
+                if self.session.is_body_done() {
+                    self.request_end = Some(Instant::now());
+                    return Ok(None);
+                }
+                match self.session.read_request_body().await {
+                    Ok(Some(bytes)) if bytes.is_empty() => {}
+                    Ok(Some(bytes)) => return Ok(Some(bytes)),
+                    Ok(None) => {}
+                    Err(_) => return Err(Left),
+                }
+            }
+        }
+        if self.is_half_closed {
+            return Err(self.ask_whether_left().await);
+        }
+        match self.session.read_body_or_idle(true).await {
+            Err(error) if matches!(error.etype(), ErrorType::ConnectionClosed) => {
+                self.is_half_closed = true;
+                Err(self.ask_whether_left().await)
+            }
+            _ => Err(Left),
+        }
+    }
+}
+
+/// How soon after its request the FIN of an HTTP/1.0 client is taken for "no more requests" and not for leaving.
+const HALF_CLOSE_HTTP10: Duration = Duration::from_millis(500);
+
+/// How long a silence within an answer may be once the client has sent its FIN.
+const HALF_CLOSE: Duration = Duration::from_secs(2);

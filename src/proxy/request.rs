@@ -1,0 +1,173 @@
+//! A request as we speak of it, from HTTP/1, and what that has in common with HTTP/2.
+
+use std::net::IpAddr;
+
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v1::server::HttpSession;
+
+use crate::call::BodyLength;
+use crate::client::identify;
+use crate::conn::ConnCtl;
+use crate::exchange::Incoming;
+use crate::fault::when::Protocol;
+use crate::limits::{HeadLimits, check_head, check_line};
+use crate::message::{Headers, RequestHead};
+use crate::refusal::Refused;
+use crate::wire::{headers_of, strip_hop_by_hop};
+
+/// Takes a request in whose head was read.
+///
+/// # Errors
+/// The answer to one that is not acceptable.
+pub(super) fn incoming(
+    session: &ServerSession,
+    ctl: &ConnCtl,
+    limits: &HeadLimits,
+) -> Result<Incoming, Refused> {
+    let raw = session
+        .as_http1()
+        .map(HttpSession::get_headers_raw_bytes)
+        .unwrap_or_default();
+    let checked =
+        check_head(&raw, limits).and_then(|()| check_line(ctl.take_line().as_deref(), &raw));
+    if let Err(refusal) = checked {
+        tracing::info!(status = refusal.status, reason = %refusal.reason, "refused a request");
+        return Err(Refused::bad_head(refusal.status, &refusal.reason));
+    }
+    translate(session)
+}
+
+/// The request in our words.
+fn translate(session: &ServerSession) -> Result<Incoming, Refused> {
+    let header = session.req_header();
+    if header.method == http::Method::CONNECT {
+        return Err(not_a_tunnel());
+    }
+    let target = std::str::from_utf8(header.raw_path())
+        .map_err(|_| Refused::bad_head(400, "the URL is not UTF-8"))?;
+    let (path, query) = split_target(target);
+    let mut headers = headers_of(header);
+    let body = if headers.contains("transfer-encoding") {
+        BodyLength::Unknown
+    } else {
+        match headers.get_str("content-length").map(str::parse) {
+            None => BodyLength::None,
+            Some(Ok(length)) => BodyLength::Known(length),
+            Some(Err(_)) => {
+                return Err(Refused::bad_head(
+                    400,
+                    "`Content-Length` is not a whole number",
+                ));
+            }
+        }
+    };
+    strip_hop_by_hop(&mut headers);
+    headers.retain(|name, _| {
+        !name.eq_ignore_ascii_case("content-length")
+            && !name.eq_ignore_ascii_case("transfer-encoding")
+    });
+    let head = RequestHead {
+        method: header.method.as_str().to_owned(),
+        path,
+        query,
+        headers,
+    };
+    let peer = session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map(std::net::SocketAddr::ip);
+    Ok(received(head, body, peer, Protocol::Http1))
+}
+
+/// Why pingora could not read a head, without the bytes of it that pingora puts into its messages.
+pub(super) fn unparsable(error: &pingora::Error) -> Refused {
+    if error
+        .context
+        .as_ref()
+        .is_some_and(|context| context.as_str().starts_with("Request header larger"))
+    {
+        return Refused::bad_head(431, "the head of the request is larger than 1 MiB");
+    }
+    let context = error
+        .context
+        .as_ref()
+        .map_or("", |context| context.as_str());
+    if context.starts_with("invalid uri") {
+        return Refused::bad_head(414, "the URL is longer than 65,534 bytes, or is not one");
+    }
+    if context.contains("Content-Length") {
+        return Refused::bad_head(
+            400,
+            "`Content-Length` is not a whole number, or is given twice with different values",
+        );
+    }
+    let mut cause: Option<&(dyn std::error::Error + 'static)> =
+        error.cause.as_deref().map(|cause| cause as _);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<httparse::Error>() {
+            return Refused::bad_head(
+                400,
+                &format!("the head of the request is not HTTP/1.1: {error}"),
+            );
+        }
+        cause = error.source();
+    }
+    Refused::bad_head(400, "the head of the request is not acceptable as HTTP/1.1")
+}
+
+/// A request whose head is acceptable. Headers of ours are for us alone: neither keyed, nor recorded, nor passed on.
+pub(crate) fn received(
+    mut head: RequestHead,
+    body: BodyLength,
+    peer: Option<IpAddr>,
+    protocol: Protocol,
+) -> Incoming {
+    let client = identify(&head, peer);
+    let mut ours = Headers::new();
+    head.headers.retain(|name, value| {
+        let is_ours = name
+            .get(..OURS.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(OURS));
+        if is_ours {
+            ours.push(name, value.clone());
+        }
+        !is_ours
+    });
+    Incoming {
+        head,
+        body,
+        client,
+        ours,
+        protocol,
+    }
+}
+
+/// CONNECT asks for a tunnel.
+pub(crate) fn not_a_tunnel() -> Refused {
+    Refused::bad_head(
+        405,
+        "CONNECT is not served: point the client's base URL here instead",
+    )
+}
+
+/// Path and query of a request target; the scheme and host of an absolute one are left out.
+pub(crate) fn split_target(target: &str) -> (String, Option<String>) {
+    let relative = match target.split_once("://") {
+        Some((scheme, rest))
+            if matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") =>
+        {
+            rest.find(['/', '?']).map_or("/", |start| &rest[start..])
+        }
+        _ => target,
+    };
+    match relative.split_once('?') {
+        Some((path, query)) => (
+            if path.is_empty() { "/" } else { path }.to_owned(),
+            Some(query.to_owned()),
+        ),
+        None => (relative.to_owned(), None),
+    }
+}
+
+/// How the headers begin that are meant for us.
+const OURS: &str = "x-rehearsal-";
