@@ -486,7 +486,7 @@ impl Exchange<'_> {
             }
             Some(Target::Fake) => {
                 let body = upload.read.clone().unwrap_or_default();
-                let answer = synth::answer(&self.incoming.head, &body);
+                let answer = synth::answer(&self.route.inside(&self.incoming.head), &body);
                 let recorder = recorder.map(|mut recorder| {
                     recorder.request_body(&body);
                     recorder
@@ -546,7 +546,7 @@ impl Exchange<'_> {
                 .refuse(Refused::too_large(self.route.body_limit), Upload::default())
                 .await;
         };
-        let answer = synth::answer(&self.incoming.head, &body);
+        let answer = synth::answer(&self.route.inside(&self.incoming.head), &body);
         let pacer = self.pacer(&self.route.timing, Some(&body), false);
         let source = Source::Synth(Synth::new(answer, pacer));
         served.stages.shape = self.shape(None);

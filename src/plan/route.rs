@@ -1,5 +1,6 @@
 //! One route, compiled: which requests it takes, and all that is done with them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{PlanError, first};
@@ -145,6 +146,18 @@ impl Route {
             head.headers.push(name.clone(), value.reveal().to_owned());
         }
         head
+    }
+
+    /// The request as the built-in backend gets it: its path rewritten as for any other upstream.
+    pub fn inside<'a>(&self, head: &'a RequestHead) -> Cow<'a, RequestHead> {
+        let path = self.rewrite.apply(&head.path);
+        if path == head.path {
+            return Cow::Borrowed(head);
+        }
+        Cow::Owned(RequestHead {
+            path,
+            ..head.clone()
+        })
     }
 
     /// The request as it goes up.

@@ -208,7 +208,10 @@ impl<'a> Line<'a> {
         let Some(faults) = &mut self.stages.faults else {
             return Some(step);
         };
-        let moment = moment_of(&step, self.request_end);
+        let mut moment = moment_of(&step, self.request_end);
+        if let Some(shape) = &mut self.stages.shape {
+            shape.plan(&mut moment, &step.what);
+        }
         match cue_of(step, &mut self.room) {
             Ok(cue) => {
                 faults.script.feed(moment, cue);

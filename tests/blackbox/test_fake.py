@@ -6,6 +6,7 @@ import json
 
 import openai
 import pytest
+from conftest import route
 from rawclient import ask, post_json
 
 PATH = "/v1/chat/completions"
@@ -147,3 +148,14 @@ def test_other_paths_and_methods_are_refused_with_what_there_is(fake):
         assert got.status == status, (method, path)
         assert json.loads(got.body)["error"]["message"]
     assert ask(fake.url, "HEAD", "/v1/models").status == 200
+
+
+@pytest.mark.parametrize("mode", ["synthesize", "forward", "record"])
+def test_a_route_to_the_fake_may_have_a_prefix_of_its_own(rehearsal, cassette, mode):
+    """As in the README's example: what is stripped for an upstream is stripped for the built-in one."""
+    more = 'match = { path = "/fake/**" }\nstrip_prefix = "/fake"'
+    proxy = rehearsal(config=route(mode, "fake", more, cassette=cassette))
+    got = post_json(proxy.url, f"/fake{PATH}", json.dumps({"model": "m", "messages": USER}).encode())
+    assert (got.status, json.loads(got.body)["choices"][0]["message"]["content"]) == (200, SAID)
+    missing = post_json(proxy.url, "/fake/v1/nothing", b"{}")
+    assert missing.status == 404 and "POST /v1/nothing" in json.loads(missing.body)["error"]["message"]

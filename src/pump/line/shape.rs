@@ -7,9 +7,11 @@ use bytes::Bytes;
 
 use crate::cue::{Cue, Timed};
 use crate::dialect::Dialect;
+use crate::fault::script::Moment;
 use crate::message::ResponseHead;
 use crate::shape::pacer::Pacer;
 use crate::shape::rechunk::{Rechunk, RechunkSettings};
+use crate::source::What;
 
 /// The shape of one answer.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Shape {
     rechunk: Option<Rechunk>,
     /// Of a live answer; others are paced at their source.
     pacer: Option<Pacer>,
+    /// Whether the pace was kept before the faults.
+    is_planned: bool,
 }
 
 impl Shape {
@@ -30,7 +34,31 @@ impl Shape {
             dialect,
             rechunk: None,
             pacer,
+            is_planned: false,
         }
+    }
+
+    /// Plans a step of a live answer for its time before the faults see it, as a replay is planned at its source: what a fault
+    /// adds is then added to the pace, and not lost in it.
+    pub(super) fn plan(&mut self, moment: &mut Moment, what: &What) {
+        let Some(pacer) = &mut self.pacer else {
+            return;
+        };
+        self.is_planned = true;
+        let due = match what {
+            What::Head(head) => pacer.head(moment.at, head, None),
+            What::Chunk(bytes, _) => pacer.chunk(moment.at, bytes),
+            What::Trailers(_) | What::End(_) => pacer.end(moment.at),
+            What::Interim(_) | What::Failed(_) | What::Unreadable(_) => None,
+        };
+        if let Some(at) = due {
+            *moment = Moment { at, is_live: false };
+        }
+    }
+
+    /// The pacer, where the pace is still to be kept.
+    fn pacer(&mut self) -> Option<&mut Pacer> {
+        self.pacer.as_mut().filter(|_| !self.is_planned)
     }
 
     /// Takes what is to be done now, and adds what becomes of it to `shaped`.
@@ -38,10 +66,7 @@ impl Shape {
         match timed.cue {
             Cue::Head(head, drip) => {
                 self.rechunk = Some(self.for_head(&head));
-                let due = self
-                    .pacer
-                    .as_mut()
-                    .and_then(|pacer| pacer.head(now, &head, None));
+                let due = self.pacer().and_then(|pacer| pacer.head(now, &head, None));
                 shaped.push_back(Timed {
                     due,
                     natural: due,
@@ -63,7 +88,7 @@ impl Shape {
                     rechunk.finish(&mut writes);
                 }
                 self.write(now, writes, shaped);
-                let due = match (&timed.cue, &mut self.pacer) {
+                let due = match (&timed.cue, self.pacer()) {
                     (Cue::End(_) | Cue::Trailers(_), Some(pacer)) => pacer.end(now),
                     _ => None,
                 };
@@ -99,10 +124,7 @@ impl Shape {
 
     fn write(&mut self, now: Duration, writes: Vec<Bytes>, shaped: &mut VecDeque<Timed>) {
         for bytes in writes {
-            let due = self
-                .pacer
-                .as_mut()
-                .and_then(|pacer| pacer.chunk(now, &bytes));
+            let due = self.pacer().and_then(|pacer| pacer.chunk(now, &bytes));
             shaped.push_back(Timed {
                 due,
                 natural: due,
