@@ -85,6 +85,7 @@ async fn run_in_runtime(
         .map(|door| door.furnish(state.board()))
         .transpose()
         .map_err(Failure::Unusable)?;
+    let board = Arc::clone(state.board());
     let flow = Flow {
         state,
         upstreams: Arc::clone(&upstreams),
@@ -104,6 +105,7 @@ async fn run_in_runtime(
             &server,
             admin.as_ref().map(admin::Ready::listener),
             cassette.as_ref(),
+            &board,
         )
         .await
         .map_err(Failure::Unusable)?;
