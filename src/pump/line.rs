@@ -192,7 +192,7 @@ impl<'a> Line<'a> {
         tally: &mut Tally,
     ) -> Went {
         let Some(step) = self.feed(step) else {
-            return Ok(None);
+            return Ok(self.unanswered());
         };
         let due = due_of(&step, self.request_end);
         let cue = match cue_of(step, &mut self.room).map_err(|step| step.what) {
@@ -405,7 +405,15 @@ impl<'a> Line<'a> {
         if faults.script.upload_rate().is_none() {
             self.gate = None;
         }
-        Ok(None)
+        Ok(self.unanswered())
+    }
+
+    /// The end, where a source is wanted after all and the client has seen nothing: [`Script::is_unanswered`] tells it from others.
+    ///
+    /// [`Script::is_unanswered`]: crate::fault::script::Script::is_unanswered
+    fn unanswered(&self) -> Option<Outcome> {
+        let faults = self.stages.faults.as_ref()?;
+        faults.script.is_unanswered().then_some(Outcome::Cut)
     }
 
     /// When the next piece of the request may be read, if it may not be read now.
