@@ -41,6 +41,7 @@ pub struct ConnCtl {
     room: Notify,
     /// How many bytes may go out, if that is held down.
     allowance: AtomicUsize,
+    is_deaf: AtomicBool,
     is_held: AtomicBool,
     /// What goes out last, below all framing.
     last: Mutex<Option<Bytes>>,
@@ -116,6 +117,12 @@ impl ConnCtl {
     /// Has a shutdown wait as long as the peer takes to read what is left.
     pub fn be_patient(&self) {
         self.is_patient.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more is taken from the client: what polls a read then only has written what is held. Who polls so must
+    /// not wait for it.
+    pub fn be_deaf(&self, is_deaf: bool) {
+        self.is_deaf.store(is_deaf, Ordering::Relaxed);
     }
 
     /// Lets only so many more bytes out. What is held is written while the connection is read.
@@ -473,6 +480,9 @@ impl AsyncRead for Conn {
         if (!this.pending.is_empty() || this.is_unflushed) && !this.is_corked() {
             // A failure shows in the next write, or forgives; what was sent to us must still be read.
             drop(this.poll_drain(cx));
+        }
+        if this.ctl.is_deaf.load(Ordering::Relaxed) {
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         let read = match &mut this.transport {

@@ -3,6 +3,7 @@
 //! It stands on pingora's `HttpServerApp` and not on `HttpProxy`: the pump owns every answer, so the phases of
 //! `HttpProxy` would cost time and memory for nothing, and it logs raw heads.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -248,8 +249,8 @@ struct Http1Client<'a> {
     is_asked: bool,
     /// Whether the answer was broken off.
     is_cut: bool,
-    /// What was heard while nobody listened: the next piece of the request, or its end.
-    heard: Option<Heard>,
+    /// What was heard while nobody listened: the next pieces of the request, or its end.
+    heard: VecDeque<Heard>,
 }
 
 /// What was heard of a request.
@@ -271,7 +272,7 @@ impl<'a> Http1Client<'a> {
             is_half_closed: false,
             is_asked: false,
             is_cut: false,
-            heard: None,
+            heard: VecDeque::new(),
         }
     }
 
@@ -381,15 +382,7 @@ impl Client for Http1Client<'_> {
         } else {
             self.ctl.allow(bytes);
         }
-        // A connection writes what it holds while it is read.
-        if self.heard.is_none() {
-            let heard = tokio::select! {
-                biased;
-                heard = self.hear() => Some(heard?.map_or(Heard::End, Heard::Piece)),
-                () = std::future::ready(()) => None,
-            };
-            self.heard = heard;
-        }
+        self.write_held().await?;
         let is_out = self.ctl.is_drained();
         if is_out {
             self.ctl.allow_all();
@@ -436,11 +429,37 @@ impl Client for Http1Client<'_> {
     }
 
     async fn hear(&mut self) -> Result<Option<Bytes>, Left> {
-        match self.heard.take() {
-            Some(Heard::Piece(bytes)) => return Ok(Some(bytes)),
-            Some(Heard::End) => return Ok(None),
-            None => {}
+        match self.heard.pop_front() {
+            Some(Heard::Piece(bytes)) => Ok(Some(bytes)),
+            Some(Heard::End) => Ok(None),
+            None => self.listen().await,
         }
+    }
+}
+
+impl Http1Client<'_> {
+    /// Has the connection write what it may. It does so while it is read, and is not read as long as the upstream has not taken
+    /// what was read before; so it is read without taking anything from the client.
+    async fn write_held(&mut self) -> Result<(), Left> {
+        self.ctl.be_deaf(true);
+        let result = loop {
+            let heard = tokio::select! {
+                biased;
+                heard = self.listen() => heard,
+                () = std::future::ready(()) => break Ok(()),
+            };
+            match heard {
+                // What the session itself had read already, which is little.
+                Ok(heard) => self.heard.push_back(heard.map_or(Heard::End, Heard::Piece)),
+                Err(Left) => break Err(Left),
+            }
+        };
+        self.ctl.be_deaf(false);
+        result
+    }
+
+    /// The next piece of the request's body as it comes, `None` at its end; after that it resolves when the client has left.
+    async fn listen(&mut self) -> Result<Option<Bytes>, Left> {
         if self.request_end.is_none() {
             loop {
                 if self.session.is_body_done() {
