@@ -15,6 +15,7 @@ use crate::dice::Draw;
 use crate::fault::counts::Counts;
 
 pub use injection::Injection;
+pub use legacy::{Inherited, Legacy, RuleLegacy};
 pub use live::{Configured, Held, Live, Name, Standing, Verdict};
 pub use timing::{TimeError, Timing, TimingSummary};
 pub use watch::Watch;
@@ -24,6 +25,7 @@ mod timing;
 mod live;
 
 mod injection;
+mod legacy;
 mod watch;
 
 /// All fault rules, as they are now.

@@ -146,6 +146,9 @@ impl AsyncRead for Conn {
             // A failure shows in the next write, or forgives; what was sent to us must still be read.
             drop(this.poll_drain(cx));
         }
+        if this.ctl.is_deaf() {
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let read = if this.sniffed.is_empty() {
             Pin::new(&mut this.transport).poll_read(cx, buf)

@@ -23,7 +23,7 @@ use crate::key::{Canonical, Key, KeyBody, OverLimit};
 use crate::message::{Headers, RequestHead, ResponseHead};
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::plan::{Plan, Route, Target};
-use crate::pump::{self, Client, Left, Outcome, Shape, Stages, Tally, Upload};
+use crate::pump::{self, Client, Cut, Left, Outcome, Shape, Stages, Tally, Upload};
 use crate::recorder::Recorder;
 use crate::refusal::Refused;
 use crate::sanitize::redact::Redactor;
@@ -177,17 +177,7 @@ impl<'a, C: Client> Served<'a, C> {
         let outcome = self
             .run(&mut source, upload, name, recording, &mut stages)
             .await;
-        if let Some(faults) = &stages.faults {
-            let charges = std::mem::take(&mut self.charges);
-            arm::settle(
-                faults,
-                charges,
-                outcome == Outcome::ClientLeft,
-                self.board
-                    .as_ref()
-                    .map_or(Duration::ZERO, |board| board.age()),
-            );
-        }
+        self.settle(&stages, &outcome);
         if let Outcome::NoAnswer(error) = &outcome {
             let refused = Refused::no_answer(error);
             let mut report = Box::pin(self.refuse(refused, Upload::default())).await;
@@ -198,6 +188,18 @@ impl<'a, C: Client> Served<'a, C> {
             return report;
         }
         self.report(name, recording, outcome)
+    }
+
+    /// Counts what became of the faults, and settles what was charged.
+    fn settle(&mut self, stages: &Stages, outcome: &Outcome) {
+        if let Some(faults) = &stages.faults {
+            let charges = std::mem::take(&mut self.charges);
+            let now = self
+                .board
+                .as_ref()
+                .map_or(Duration::ZERO, |board| board.age());
+            arm::settle(faults, charges, *outcome == Outcome::ClientLeft, now);
+        }
     }
 
     /// Has the pump carry a source. Its times count from the end of the request, where that was read before.
@@ -351,6 +353,11 @@ impl Exchange<'_> {
         if served.is_before_source {
             return self.break_before_source(served, collected).await;
         }
+        self.answer(served, collected).await
+    }
+
+    /// Has the source of the route's mode answer.
+    async fn answer<C: Client>(self, served: &mut Served<'_, C>, collected: Collected) -> Report {
         match self.route.mode {
             Mode::Forward => self.forward(served, collected.upload(), false).await,
             Mode::Record => self.forward(served, collected.upload(), true).await,
@@ -389,13 +396,18 @@ impl Exchange<'_> {
         served.is_before_source
     }
 
-    /// Lets the faults answer alone: no upstream is called, and nothing is taken from a sequence.
+    /// Lets the faults answer alone: no upstream is called, and nothing is taken from a sequence. If they end before the client
+    /// saw anything of that, the exchange goes on as if they had not been.
     async fn break_before_source<C: Client>(
         self,
         served: &mut Served<'_, C>,
         collected: Collected,
     ) -> Report {
-        drop(collected);
+        // Nothing is kept of a body that is larger than may be in memory: there is nothing to go on with.
+        let kept = match collected {
+            Collected::Whole(body) => Some(body),
+            Collected::TooLarge(_) => None,
+        };
         if let Err(Left) = served.read_rest().await {
             return served.left();
         }
@@ -412,8 +424,27 @@ impl Exchange<'_> {
             read: None,
             is_through: true,
         };
-        let source = Source::Synth(Synth::new(nothing, Pacer::instant()));
-        served.pump(source, upload, "fault", None).await
+        let mut source = Source::Synth(Synth::new(nothing, Pacer::instant()));
+        let mut stages = std::mem::take(&mut served.stages);
+        if let Some(faults) = &mut stages.faults {
+            faults.script.answer_alone();
+        }
+        let outcome = served
+            .run(&mut source, upload, "fault", None, &mut stages)
+            .await;
+        if let Some(faults) = &mut stages.faults
+            && faults.script.is_unanswered()
+        {
+            if let Some(body) = kept {
+                faults.script.begin_again();
+                served.stages = stages;
+                served.claim = self.flow.claim();
+                return Box::pin(self.answer(served, Collected::Whole(body))).await;
+            }
+            served.client.cut(Cut::Close).await;
+        }
+        served.settle(&stages, &outcome);
+        served.report("fault", None, outcome)
     }
 
     /// Reads the body before an answer is chosen, up to the limit for keys.

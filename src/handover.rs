@@ -20,6 +20,8 @@ use tokio::time::timeout;
 
 use wire::{receive, receive_line, send};
 
+use crate::board;
+
 pub use place::default_path;
 
 mod place;
@@ -218,10 +220,21 @@ impl Successor {
         self.has.iter().any(|taken| taken == name)
     }
 
-    /// Tells it that the listeners are its own. It waits for the cassette until what is given is dropped.
-    pub async fn confirm(mut self) -> Hold {
-        // Should it be gone now, the next one finds nobody, and says so.
-        self.stream.write_all(b"yours\n").await.unwrap_or_default();
+    /// Whether it goes on where our faults stand; one of an earlier version begins anew.
+    pub fn goes_on(&self) -> bool {
+        self.has(FAULTS)
+    }
+
+    /// Tells it that the listeners are its own, and how our faults stand. It waits for the cassette until what is given is dropped.
+    pub async fn confirm(self, faults: &board::Legacy) -> Hold {
+        let mut word = YOURS.to_owned();
+        if self.goes_on() {
+            let faults = serde_json::to_string(faults).expect("names and numbers can be written");
+            word.extend([" ", &faults]);
+        }
+        let talk = send(&self.stream, &word, &[]);
+        // Should it be gone now, or stand still, the next one finds nobody, and says so.
+        drop(timeout(HELLO, talk).await);
         Hold {
             _stream: self.stream,
         }
@@ -318,18 +331,18 @@ impl Predecessor {
         Ok(None)
     }
 
-    /// Says that all is ready, and waits until the listeners are ours alone. What is given resolves when the other process has
-    /// let its cassette go, or is gone itself.
+    /// Says that all is ready, and waits until the listeners are ours alone. What is given is how its faults stood just then, and
+    /// what resolves when the other process has let its cassette go, or is gone itself.
     ///
     /// # Errors
     /// `Broken`, if it has gone or does not answer: it still accepts, or nobody does.
-    pub async fn succeed(self) -> Result<impl Future<Output = ()>, HandoverError> {
+    pub async fn succeed(self) -> Result<(Left, impl Future<Output = ()>), HandoverError> {
         let Self {
             mut stream, taken, ..
         } = self;
         let mut word = format!("ready {}", std::process::id());
-        for name in taken {
-            word.extend([" ", &name]);
+        for name in taken.iter().map(String::as_str).chain([FAULTS]) {
+            word.extend([" ", name]);
         }
         word.push('\n');
         let talk = async {
@@ -340,14 +353,30 @@ impl Predecessor {
             .await
             .unwrap_or_else(|late| Err(late.into()))
             .map_err(HandoverError::Broken)?;
-        if word != "yours" {
-            return Err(HandoverError::Misunderstood(word));
-        }
-        Ok(async move {
+        let left = match word.strip_prefix(YOURS) {
+            Some("") => Left::Unsaid,
+            Some(faults) => {
+                serde_json::from_str(faults).map_or_else(Left::Unreadable, Left::Faults)
+            }
+            None => return Err(HandoverError::Misunderstood(word)),
+        };
+        let let_go = async move {
             // Nothing more is said; the end is what tells.
             while receive_line(&stream).await.is_ok() {}
-        })
+        };
+        Ok((left, let_go))
     }
+}
+
+/// What a process says of its faults when its place is taken.
+#[derive(Debug)]
+pub enum Left {
+    /// How they stood.
+    Faults(board::Legacy),
+    /// Nothing: it is of a version that does not.
+    Unsaid,
+    /// Something that can't be read.
+    Unreadable(serde_json::Error),
 }
 
 /// What is sent together with the listeners, on one line.
@@ -390,6 +419,13 @@ fn chain(error: &HandoverError) -> String {
 
 /// Of what the two sides say to each other.
 const VERSION: u32 = 1;
+
+/// The word with which the listeners change hands; how the faults stand follows it, where the successor wants that.
+const YOURS: &str = "yours";
+
+/// Stands among the names of the listeners that a successor has: it also wants to know how the faults stand. No listener is
+/// called so, and versions that don't know it pass it over.
+const FAULTS: &str = "+faults";
 
 /// How long the other side may take for what costs nothing.
 const HELLO: Duration = Duration::from_secs(10);

@@ -195,7 +195,7 @@ pub async fn run<C: Client>(
         };
         let went = match turn {
             Turn::Act(act) => line.act(act, client, source, marks, tally).await,
-            Turn::Lift => line.lift(client).await.map(|()| None),
+            Turn::Lift => line.lift(client).await.map(|()| line.unanswered()),
             Turn::Heard(Ok(Some(bytes))) => {
                 line.close_gate(bytes.len());
                 held = Some(Piece::Data(bytes));

@@ -80,3 +80,39 @@ async fn who_asks_learns_that_the_end_is_near() {
     assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 503 "));
     assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200 "));
 }
+
+/// Reads up to the end of an answer's body, which is known.
+async fn read_to(client: &mut TcpStream, end: &str) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end.as_bytes()) {
+        let mut piece = [0; 1024];
+        let count = client.read(&mut piece).await.unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&piece[..count]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn an_order_that_the_successor_would_not_hear_of_is_refused() {
+    const BODY: &str = r#"{"killed":true}"#;
+    let (address, stages) = start().await;
+    for (is_left, expected) in [(false, "HTTP/1.1 200 "), (true, "HTTP/1.1 503 ")] {
+        // On a connection that was there before.
+        let mut client = connect(address).await;
+        let health = format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        client.write_all(health.as_bytes()).await.unwrap();
+        read_to(&mut client, "ok\n").await;
+        if is_left {
+            stages.leave();
+        }
+        let kill = format!(
+            "POST /v1/faults/kill HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer right\r\n\
+             content-length: {}\r\n\r\n{BODY}",
+            BODY.len()
+        );
+        client.write_all(kill.as_bytes()).await.unwrap();
+        let answer = read_to(&mut client, "}").await;
+        assert!(answer.starts_with(expected), "{answer}");
+    }
+}

@@ -38,7 +38,7 @@ pub struct Live {
     pub name: Name,
     switch: Mutex<Switch>,
     active: AtomicUsize,
-    tallies: [AtomicU64; Verdict::ALL.len()],
+    pub(super) tallies: [AtomicU64; Verdict::ALL.len()],
     pub(super) timing: Timing,
     limiter: Mutex<Option<(RateLimits, RateLimiter)>>,
 }
@@ -193,13 +193,17 @@ impl Live {
                 .filter(|_| is_on)
                 .map(|end| end.saturating_duration_since(now)),
             active: self.active(),
-            counts: Verdict::ALL
-                .iter()
-                .zip(&self.tallies)
-                .map(|(verdict, count)| (*verdict, count.load(Ordering::Relaxed)))
-                .collect(),
+            counts: self.counts().collect(),
             timing: self.timing.summary(),
         }
+    }
+
+    /// What was counted, in the order of [`Verdict::ALL`].
+    pub(super) fn counts(&self) -> impl Iterator<Item = (Verdict, u64)> {
+        Verdict::ALL
+            .iter()
+            .zip(&self.tallies)
+            .map(|(verdict, count)| (*verdict, count.load(Ordering::Relaxed)))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Switch> {

@@ -33,6 +33,15 @@ impl Timing {
         self.sum_us.fetch_add(error_us, Ordering::Relaxed);
     }
 
+    /// What was counted elsewhere, for each bound in µs. A bound that is not ours counts for the next one of ours.
+    pub(super) fn add(&self, sum_us: i64, buckets: &[(i64, u64)]) {
+        for (bound, count) in buckets {
+            let at = BOUNDS_US.partition_point(|own| own < bound);
+            self.buckets[at].fetch_add(*count, Ordering::Relaxed);
+        }
+        self.sum_us.fetch_add(sum_us, Ordering::Relaxed);
+    }
+
     /// What there is so far.
     pub fn summary(&self) -> TimingSummary {
         let counts: Vec<u64> = self

@@ -2,15 +2,17 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 
+use crate::board::{Board, Inherited};
 use crate::cassette::Cassette;
 use crate::config::{Address, Listen};
-use crate::handover::{Legacy, Offer, Predecessor, Successor, default_path};
+use crate::handover::{Hold, Left, Legacy, Offer, Predecessor, Successor, default_path};
 use crate::server::Server;
 
 /// The process that was here before, if its place is taken.
@@ -85,7 +87,8 @@ impl Succession {
         server: &Server,
         admin: Option<&TcpListener>,
         cassette: Option<&Cassette>,
-    ) -> anyhow::Result<impl Future<Output = Successor> + use<>> {
+        board: &Arc<Board>,
+    ) -> anyhow::Result<impl Future<Output = Heir> + use<>> {
         let offer = match self.offer(settings, server).await {
             Ok(offer) => Some(offer),
             Err(error) if settings.handover.is_some() => return Err(error),
@@ -107,8 +110,10 @@ impl Succession {
         };
         if let Some(before) = self.before {
             let pid = before.pid();
-            let let_go = before.succeed().await.context("could not take over")?;
+            let (left, let_go) = before.succeed().await.context("could not take over")?;
             tracing::info!(pid, "took over from another process");
+            // Before a request is served here.
+            inherit(board, left);
             let is_held = self.is_held;
             tokio::spawn(async move {
                 let_go.await;
@@ -123,7 +128,11 @@ impl Succession {
                 None
             }
         });
-        Ok(succeeded(offer, listeners, legacy))
+        let board = Arc::clone(board);
+        Ok(async move {
+            let successor = succeeded(offer, listeners, legacy).await;
+            Heir { successor, board }
+        })
     }
 
     async fn offer(&self, settings: &Listen, server: &Server) -> anyhow::Result<Offer> {
@@ -138,6 +147,69 @@ impl Succession {
             ));
         }
         Ok(Offer::new(&path)?)
+    }
+}
+
+/// A process that is ready to go on in our place, and what it will go on with.
+pub(super) struct Heir {
+    successor: Successor,
+    board: Arc<Board>,
+}
+
+impl Heir {
+    /// The process.
+    pub(super) fn successor(&self) -> &Successor {
+        &self.successor
+    }
+
+    /// Lets it accept, and go on where our faults stand now. It waits for the cassette until what is given is dropped.
+    pub(super) async fn confirm(self) -> Hold {
+        if !self.successor.goes_on() {
+            tracing::warn!(
+                "the next process can't take over how faults stand: its kill switch is not thrown, and nothing is switched by hand"
+            );
+        }
+        self.successor.confirm(&self.board.legacy()).await
+    }
+}
+
+/// Goes on where the faults of the process before stood, and says what of that goes on.
+fn inherit(board: &Board, left: Left) {
+    let legacy = match left {
+        Left::Faults(legacy) => legacy,
+        Left::Unsaid => {
+            tracing::warn!(
+                "the process before does not say how its faults stood: the kill switch is not thrown, and nothing is switched by hand"
+            );
+            return;
+        }
+        Left::Unreadable(error) => {
+            // It may have been thrown, and a fault too few does less harm than one too many.
+            board.kill(true);
+            tracing::error!(
+                %error,
+                "can't read how the faults of the process before stood: all faults are ended (`rehearsal fault kill --undo`)"
+            );
+            return;
+        }
+    };
+    let Inherited {
+        killed,
+        taken,
+        gone,
+        counted,
+    } = board.inherit(&legacy);
+    tracing::info!(
+        killed,
+        switched = taken.join(", "),
+        rules = counted,
+        "faults go on as they stood"
+    );
+    if killed {
+        tracing::warn!("all faults are ended by the kill switch, as in the process before");
+    }
+    for rule in gone {
+        tracing::warn!(rule, "not taken over: there is no such rule any more");
     }
 }
 

@@ -24,6 +24,7 @@ pub struct ConnCtl {
     room: Notify,
     /// How many bytes may go out, if that is held down.
     allowance: AtomicUsize,
+    is_deaf: AtomicBool,
     is_held: AtomicBool,
     /// What goes out last, below all framing.
     last: Mutex<Option<Bytes>>,
@@ -99,6 +100,16 @@ impl ConnCtl {
     /// Has a shutdown wait as long as the peer takes to read what is left.
     pub fn be_patient(&self) {
         self.is_patient.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more is taken from the client: what polls a read then only has written what is held. Who polls so must
+    /// not wait for it.
+    pub fn be_deaf(&self, is_deaf: bool) {
+        self.is_deaf.store(is_deaf, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_deaf(&self) -> bool {
+        self.is_deaf.load(Ordering::Relaxed)
     }
 
     /// Lets only so many more bytes out. What is held is written while the connection is read.

@@ -54,18 +54,13 @@ impl Standings {
                     set(format!("x-ratelimit-reset-{what}"), go_duration(reset));
                 }
                 Dialect::Anthropic => {
-                    set(
-                        format!("anthropic-ratelimit-{what}-limit"),
-                        limit.to_string(),
-                    );
-                    set(
-                        format!("anthropic-ratelimit-{what}-remaining"),
-                        remaining.to_string(),
-                    );
-                    set(
-                        format!("anthropic-ratelimit-{what}-reset"),
-                        rfc3339(now, reset),
-                    );
+                    for what in of_anthropic(what) {
+                        let mut set =
+                            |of, value| set(format!("anthropic-ratelimit-{what}-{of}"), value);
+                        set("limit", limit.to_string());
+                        set("remaining", remaining.to_string());
+                        set("reset", rfc3339(now, reset));
+                    }
                 }
                 Dialect::Gemini => {}
                 Dialect::Plain => {
@@ -81,6 +76,16 @@ impl Standings {
                 }
             }
         }
+    }
+}
+
+/// What Anthropic tells of a limit. Of tokens it also tells how many may go in and how many may come out: where both share
+/// one limit, each may have all that is left of it.
+fn of_anthropic(what: &str) -> &[&str] {
+    if what == "tokens" {
+        &["tokens", "input-tokens", "output-tokens"]
+    } else {
+        &["requests"]
     }
 }
 

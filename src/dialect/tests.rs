@@ -571,6 +571,12 @@ fn limits_are_written_as_each_provider_writes_them() {
             "anthropic-ratelimit-tokens-limit: 30000",
             "anthropic-ratelimit-tokens-remaining: 0",
             "anthropic-ratelimit-tokens-reset: 2026-11-24T08:06:01Z",
+            "anthropic-ratelimit-input-tokens-limit: 30000",
+            "anthropic-ratelimit-input-tokens-remaining: 0",
+            "anthropic-ratelimit-input-tokens-reset: 2026-11-24T08:06:01Z",
+            "anthropic-ratelimit-output-tokens-limit: 30000",
+            "anthropic-ratelimit-output-tokens-remaining: 0",
+            "anthropic-ratelimit-output-tokens-reset: 2026-11-24T08:06:01Z",
             "retry-after: 2",
         ]
     );

@@ -121,6 +121,20 @@ pub struct Script {
     /// Whether it was taken.
     is_ended: bool,
     withheld: Withheld,
+    answer: Answer,
+}
+
+/// Whose answer it is.
+#[derive(Debug, Default)]
+struct Answer {
+    /// The fault that stands in the place of the source.
+    by: Option<usize>,
+    /// Whether a head was taken.
+    is_begun: bool,
+    /// Whether there is no source behind the faults.
+    is_alone: bool,
+    /// Whether a source is wanted after all.
+    is_missing: bool,
 }
 
 /// One fault at work.
@@ -167,7 +181,27 @@ impl Script {
             is_over: false,
             is_ended: false,
             withheld: Withheld::default(),
+            answer: Answer::default(),
         }
+    }
+
+    /// There is no source: a fault answers alone. The head that is fed only says when.
+    pub fn answer_alone(&mut self) {
+        self.answer.is_alone = true;
+    }
+
+    /// Whether the faults that would have answered alone were ended before the client saw anything of it.
+    pub fn is_unanswered(&self) -> bool {
+        self.answer.is_missing
+    }
+
+    /// Begins anew, with a source: what was ended stays so.
+    pub fn begin_again(&mut self) {
+        self.clock.begin_again();
+        self.answer = Answer::default();
+        self.withheld = Withheld::default();
+        self.progress = Progress::default();
+        self.is_over = false;
     }
 
     /// Takes what the source says.
@@ -183,14 +217,24 @@ impl Script {
     }
 
     /// The head of the answer.
-    fn head(&mut self, moment: Moment, mut head: Box<ResponseHead>) {
+    fn head(&mut self, moment: Moment, head: Box<ResponseHead>) {
         let before = self.clock.head(moment);
         self.mark_begun();
-        if self.stand_in(before) {
+        self.begin(moment, before, head);
+    }
+
+    /// Begins the answer: a fault's, or else the source's.
+    fn begin(&mut self, moment: Moment, before: When, mut head: Box<ResponseHead>) {
+        if !self.stand_in(before) {
+            self.fire(&Place::BeforeHead, before);
+        }
+        if self.is_over {
+            self.withheld.head(moment, head);
             return;
         }
-        self.fire(&Place::BeforeHead, before);
-        if self.is_over {
+        if self.answer.is_alone {
+            self.answer.is_missing = true;
+            self.is_over = true;
             return;
         }
         let encoding = self.edit_head(&mut head);
@@ -302,6 +346,9 @@ impl Script {
     /// Takes what is next.
     pub fn take(&mut self) -> Option<Timed> {
         let next = self.next.take();
+        self.answer.is_begun |= next
+            .as_ref()
+            .is_some_and(|timed| matches!(timed.cue, Cue::Head(..)));
         self.is_ended |= next
             .as_ref()
             .is_some_and(|timed| matches!(timed.cue, Cue::End(_) | Cue::Cut(_)));

@@ -9,6 +9,13 @@ fn nothing() -> Legacy {
     Legacy { writes: None }
 }
 
+fn faults() -> board::Legacy {
+    board::Legacy {
+        killed: true,
+        rules: Vec::new(),
+    }
+}
+
 fn published(path: &Path) -> Offer {
     let mut offer = Offer::new(path).unwrap();
     offer.publish().unwrap();
@@ -31,7 +38,7 @@ async fn a_successor_gets_the_listeners_and_what_is_left() {
         let successor = offer.successor(&[("http", listener.as_fd())], &left).await;
         assert_eq!(successor.pid(), std::process::id().to_string());
         drop(listener);
-        successor.confirm().await
+        successor.confirm(&faults()).await
     });
     let mut before = Predecessor::find(&path).await.unwrap();
     assert_eq!(before.legacy(), &legacy);
@@ -39,7 +46,8 @@ async fn a_successor_gets_the_listeners_and_what_is_left() {
     let elsewhere = SocketAddr::from(([127, 0, 0, 2], address.port()));
     assert!(before.take("http", &[elsewhere]).unwrap().is_none());
     let taken = before.take("http", &[address]).unwrap().unwrap();
-    let let_go = before.succeed().await.unwrap();
+    let (left, let_go) = before.succeed().await.unwrap();
+    assert!(matches!(left, Left::Faults(left) if left == faults()));
     tokio::pin!(let_go);
     let hold = old.await.unwrap();
     let is_held = timeout(Duration::from_millis(20), &mut let_go).await;
@@ -65,7 +73,7 @@ async fn one_that_breaks_off_leaves_the_offer_as_it_was() {
         offer
             .successor(&[("http", listener.as_fd())], &nothing())
             .await
-            .confirm()
+            .confirm(&faults())
             .await
     });
     drop(Predecessor::find(&path).await.unwrap());
@@ -115,4 +123,45 @@ async fn the_socket_is_for_its_owner_alone_and_goes_with_its_process() {
             .ends_with("others may write in its folder"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn versions_that_say_nothing_of_faults_are_understood() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("one.sock");
+    let listener = listener().await;
+    let offer = published(&path);
+    let old = tokio::spawn(async move {
+        let listeners = [("http", listener.as_fd())];
+        let successor = offer.successor(&listeners, &nothing()).await;
+        assert!(successor.has("http") && !successor.goes_on());
+        successor.confirm(&faults()).await
+    });
+    // As a successor of the first version speaks.
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    let (_, fds) = receive(&stream).await.unwrap();
+    assert_eq!(fds.len(), 1);
+    stream.write_all(b"ready 1 http\n").await.unwrap();
+    assert_eq!(receive_line(&stream).await.unwrap(), "yours");
+    drop(old.await.unwrap());
+
+    // And a process of the first version whose place is taken, or one that is out of its mind.
+    for (word, expected) in [("yours\n", "Unsaid"), ("yours {}\n", "Unreadable")] {
+        let path = dir.path().join("two.sock");
+        let offering = UnixListener::bind(&path).unwrap();
+        let old = tokio::spawn(async move {
+            let (mut stream, _) = offering.accept().await.unwrap();
+            let hello = r#"{"version":1,"pid":1,"listeners":[],"writes":null}"#;
+            send(&stream, hello, &[]).await.unwrap();
+            let ready = receive_line(&stream).await.unwrap();
+            assert_eq!(ready, format!("ready {} +faults", std::process::id()));
+            stream.write_all(word.as_bytes()).await.unwrap();
+        });
+        let before = Predecessor::find(&path).await.unwrap();
+        let (left, let_go) = before.succeed().await.unwrap();
+        assert!(format!("{left:?}").starts_with(expected), "{left:?}");
+        let_go.await;
+        old.await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
 }

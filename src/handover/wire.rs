@@ -90,5 +90,5 @@ pub(super) async fn receive_line(stream: &UnixStream) -> io::Result<String> {
 /// How many listeners are passed on at most.
 const MAX_FDS: usize = 16;
 
-/// In bytes: a path may have 4 KiB, and more where it is not ASCII.
-const MAX_LINE: usize = 64 * 1024;
+/// In bytes: a path may have 4 KiB, and more where it is not ASCII; how one fault rule stands takes up to 1.5 KiB.
+const MAX_LINE: usize = 16 * 1024 * 1024;

@@ -3,6 +3,7 @@
 //! Does for the pump what this protocol can: writes heads, bodies and ends, breaks off, and hears the rest of the request.
 //! Knows when a client that has sent a FIN has left and when it only has no more to say.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,8 +38,8 @@ pub(super) struct Http1Client<'a> {
     is_asked: bool,
     /// Whether the answer was broken off.
     is_cut: bool,
-    /// What was heard while nobody listened: the next piece of the request, or its end.
-    heard: Option<Heard>,
+    /// What was heard while nobody listened: the next pieces of the request, or its end.
+    heard: VecDeque<Heard>,
 }
 
 /// What was heard of a request.
@@ -61,7 +62,7 @@ impl<'a> Http1Client<'a> {
             is_half_closed: false,
             is_asked: false,
             is_cut: false,
-            heard: None,
+            heard: VecDeque::new(),
         }
     }
 
@@ -204,15 +205,7 @@ impl Client for Http1Client<'_> {
         } else {
             self.ctl.allow(bytes);
         }
-        // A connection writes what it holds while it is read.
-        if self.heard.is_none() {
-            let heard = tokio::select! {
-                biased;
-                heard = self.hear() => Some(heard?.map_or(Heard::End, Heard::Piece)),
-                () = std::future::ready(()) => None,
-            };
-            self.heard = heard;
-        }
+        self.write_held().await?;
         let is_out = self.ctl.is_drained();
         if is_out {
             self.ctl.allow_all();
@@ -259,11 +252,37 @@ impl Client for Http1Client<'_> {
     }
 
     async fn hear(&mut self) -> Result<Option<Bytes>, Left> {
-        match self.heard.take() {
-            Some(Heard::Piece(bytes)) => return Ok(Some(bytes)),
-            Some(Heard::End) => return Ok(None),
-            None => {}
+        match self.heard.pop_front() {
+            Some(Heard::Piece(bytes)) => Ok(Some(bytes)),
+            Some(Heard::End) => Ok(None),
+            None => self.listen().await,
         }
+    }
+}
+
+impl Http1Client<'_> {
+    /// Has the connection write what it may. It does so while it is read, and is not read as long as the upstream has not taken
+    /// what was read before; so it is read without taking anything from the client.
+    async fn write_held(&mut self) -> Result<(), Left> {
+        self.ctl.be_deaf(true);
+        let result = loop {
+            let heard = tokio::select! {
+                biased;
+                heard = self.listen() => heard,
+                () = std::future::ready(()) => break Ok(()),
+            };
+            match heard {
+                // What the session itself had read already, which is little.
+                Ok(heard) => self.heard.push_back(heard.map_or(Heard::End, Heard::Piece)),
+                Err(Left) => break Err(Left),
+            }
+        };
+        self.ctl.be_deaf(false);
+        result
+    }
+
+    /// The next piece of the request's body as it comes, `None` at its end; after that it resolves when the client has left.
+    async fn listen(&mut self) -> Result<Option<Bytes>, Left> {
         if self.request_end.is_none() {
             loop {
                 if self.session.is_body_done() {

@@ -87,6 +87,8 @@ pub(super) enum Act {
     GoOn(Doing),
     /// Send an interim head.
     Interim(ResponseHead),
+    /// Nothing more is to come from this source.
+    GiveUp(Outcome),
     /// There is no answer.
     Fail(UpstreamError),
     /// The source can't be read on.
@@ -224,7 +226,7 @@ impl<'a> Line<'a> {
     /// Takes what the source says. Gives what is to be done for it now.
     pub(super) fn take(&mut self, step: Step) -> Act {
         let Some(step) = self.feed(step) else {
-            return Act::Nothing;
+            return self.unanswered().map_or(Act::Nothing, Act::GiveUp);
         };
         let due = due_of(&step, self.request_end);
         let cue = match cue_of(step, &mut self.room).map_err(|step| step.what) {
@@ -288,6 +290,7 @@ impl<'a> Line<'a> {
             Act::Carry(timed) => timed,
             Act::GoOn(doing) => return self.go_on(doing, client, tally).await.map(|()| None),
             Act::Interim(head) => return client.interim(&head).await.map(|()| None),
+            Act::GiveUp(outcome) => return Ok(Some(outcome)),
             Act::Fail(error) => return Ok(Some(Outcome::NoAnswer(error))),
             Act::BreakOff(reason) => {
                 client.cut(Cut::Close).await;
@@ -430,6 +433,14 @@ impl<'a> Line<'a> {
             self.gate = None;
         }
         Ok(())
+    }
+
+    /// The end, where a source is wanted after all and the client has seen nothing: [`Script::is_unanswered`] tells it from others.
+    ///
+    /// [`Script::is_unanswered`]: crate::fault::script::Script::is_unanswered
+    pub(super) fn unanswered(&self) -> Option<Outcome> {
+        let faults = self.stages.faults.as_ref()?;
+        faults.script.is_unanswered().then_some(Outcome::Cut)
     }
 
     /// When the next piece of the request may be read, if it may not be read now.

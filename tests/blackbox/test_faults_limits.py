@@ -6,6 +6,7 @@ import datetime
 import json
 import time
 
+import anthropic
 import pytest
 from conftest import route
 from rawclient import post_json
@@ -15,6 +16,8 @@ from upstream import answer
 PATH = "/v1/messages"
 VERSION = ("anthropic-version", "2023-06-01")
 PREFIX = "anthropic-ratelimit-"
+# What goes in and what comes out is told beside both together.
+KINDS = ("tokens", "input-tokens", "output-tokens")
 MESSAGE = {
     "id": "msg_1",
     "type": "message",
@@ -59,7 +62,7 @@ def test_only_limits_that_there_are_are_told(serve):
     assert set(requests) == {"requests-limit", "requests-remaining", "requests-reset"}
     assert (requests["requests-limit"], requests["requests-remaining"]) == ("5", "4")
     tokens = told(say(serve('tokens = 5000, per = "50s"')))
-    assert set(tokens) == {"tokens-limit", "tokens-remaining", "tokens-reset"}
+    assert set(tokens) == {f"{kind}-{what}" for kind in KINDS for what in ("limit", "remaining", "reset")}
     both = told(say(serve('requests = 5, tokens = 5000, per = "50s"')))
     assert set(both) == {*requests, *tokens}
 
@@ -140,3 +143,40 @@ def test_a_wait_of_more_than_a_minute_must_be_meant(rehearsal):
     assert done.returncode == 2 and "allow_long_retry_after" in done.stderr
     proxy = rehearsal(config=route("synthesize", "fake", fault(f"{long}\nallow_long_retry_after = true")))
     assert say(proxy).get("retry-after") == "61"
+
+
+def ask_sdk(proxy, **more):
+    """Asks as the SDK does, without trying again, and gives its answer with the headers."""
+    with anthropic.Anthropic(base_url=proxy.url, api_key="one", max_retries=0, timeout=30) as sdk:
+        message = {"model": "claude-x", "messages": [{"role": "user", "content": "hi"}], **more}
+        return sdk.messages.with_raw_response.create(**message)
+
+
+def test_the_sdk_sees_what_is_left_of_tokens_both_ways_in_answers_and_refusals(serve, upstream):
+    proxy = serve('tokens = 1000, per = "50s"')
+    used = {**MESSAGE, "usage": {"input_tokens": 300, "output_tokens": 200}}
+    upstream.on(PATH, answer(headers=(("Content-Type", "application/json"),), body=json.dumps(used).encode()))
+    answered = ask_sdk(proxy, max_tokens=900)
+    assert answered.parse().content[0].text == "Hi"
+    # Settled with 500 when it was answered; 20 a second come back.
+    with pytest.raises(anthropic.RateLimitError) as refused:
+        ask_sdk(proxy, max_tokens=900)
+    assert refused.value.response.headers["retry-after"].isdigit()
+    for headers in (answered.headers, refused.value.response.headers):
+        for what in ("limit", "remaining", "reset"):
+            assert len({headers[f"{PREFIX}{kind}-{what}"] for kind in KINDS}) == 1, "one limit for all"
+        assert headers[PREFIX + "input-tokens-limit"] == "1000"
+        assert away(headers[PREFIX + "output-tokens-reset"]) <= 51
+    assert int(answered.headers[PREFIX + "input-tokens-remaining"]) <= 100
+    assert 500 <= int(refused.value.response.headers[PREFIX + "output-tokens-remaining"]) < 900
+
+
+def test_a_made_up_limit_of_tokens_is_told_to_the_sdk_both_ways_too(rehearsal):
+    proxy = rehearsal(config=route("synthesize", "fake", fault('status = { error = "token-limit", retry_after = "7s" }')))
+    with pytest.raises(anthropic.RateLimitError) as refused:
+        ask_sdk(proxy, max_tokens=5)
+    headers = refused.value.response.headers
+    assert headers["retry-after"] == "7"
+    for kind in KINDS:
+        assert headers[f"{PREFIX}{kind}-remaining"] == "0"
+        assert 0 < away(headers[f"{PREFIX}{kind}-reset"]) <= 8

@@ -277,14 +277,12 @@ async fn a_time_to_live_ends_a_fault_at_its_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_was_swallowed_is_broken_off_in_the_moment_of_the_kill() {
+async fn an_answer_that_was_swallowed_comes_in_the_moment_of_the_kill() {
     let (client, outcome) = see("blackhole = true", |board| board.kill(true)).await;
-    assert_eq!(outcome, Some(Outcome::Cut));
-    assert_eq!(
-        (client.end, client.body),
-        (Some((KILL, Some(Cut::Close))), Vec::new())
-    );
-    assert_eq!(client.head_at, None);
+    assert_eq!(outcome, Some(Outcome::Completed));
+    assert_eq!(client.end, Some((KILL, None)));
+    assert_eq!(without_noise(&client.body), events().concat());
+    assert_eq!(client.head_at, Some(KILL));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use super::admin;
 use super::stop::{CLOSING, Signals, serve_until_stopped};
 use crate::alarm::Alarm;
+use crate::board::Board;
 use crate::cassette::{Access, Cassette};
 use crate::certificate::{Certificate, TlsSettings};
 use crate::cli::succession::Succession;
@@ -70,6 +71,7 @@ async fn run_in_runtime(
         server,
         admin,
         upstreams,
+        board,
     } = doors
         .furnish(plan, cassette.clone())
         .map_err(Failure::Unusable)?;
@@ -82,6 +84,7 @@ async fn run_in_runtime(
             &server,
             admin.as_ref().map(admin::Ready::listener),
             cassette.as_ref(),
+            &board,
         )
         .await
         .map_err(Failure::Unusable)?;
@@ -133,6 +136,7 @@ struct House {
     server: Server,
     admin: Option<admin::Ready>,
     upstreams: Arc<Upstreams>,
+    board: Arc<Board>,
 }
 
 impl Doors {
@@ -158,6 +162,7 @@ impl Doors {
             .admin
             .map(|door| door.furnish(state.board()))
             .transpose()?;
+        let board = Arc::clone(state.board());
         let flow = Flow {
             state,
             upstreams: Arc::clone(&upstreams),
@@ -171,6 +176,7 @@ impl Doors {
             server,
             admin,
             upstreams,
+            board,
         })
     }
 }

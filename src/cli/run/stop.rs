@@ -9,7 +9,8 @@ use tokio::time::timeout;
 use super::admin;
 use crate::cassette::Cassette;
 use crate::cli::Failure;
-use crate::handover::{Hold, Successor};
+use crate::cli::succession::Heir;
+use crate::handover::Hold;
 use crate::server::{COURTESY, Server, Stop, Stopped};
 
 /// Serves until the first signal, or until another process takes over; lets what is in flight go on for the grace time, then
@@ -18,7 +19,7 @@ pub(super) async fn serve_until_stopped(
     server: Server,
     grace: Duration,
     signals: &mut Signals,
-    handing_over: impl Future<Output = Successor>,
+    handing_over: impl Future<Output = Heir>,
     cassette: Option<Cassette>,
     admin: Option<&admin::Open>,
     finishing: impl Future<Output = ()>,
@@ -46,11 +47,13 @@ pub(super) async fn serve_until_stopped(
             // The server is still there to be told.
             stop.send(Stop::Ordered).ok();
         }
-        successor = handing_over => {
-            last_orders = admin.map(|admin| timeout(COURTESY.min(grace), admin.hand_over(&successor)));
+        heir = handing_over => {
+            let successor = heir.successor();
+            // From here on nobody switches a fault here: what is said to the successor below is the last word.
+            last_orders = admin.map(|admin| timeout(COURTESY.min(grace), admin.hand_over(successor)));
             tracing::info!(pid = successor.pid(), ?grace, "another process has taken over; a signal ends at once");
             stop.send(Stop::HandedOver).ok();
-            let hold = successor.confirm().await;
+            let hold = heir.confirm().await;
             if let Some(cassette) = cassette {
                 tokio::spawn(let_go(cassette, grace.max(CLOSING), hold));
             }

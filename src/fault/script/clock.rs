@@ -138,6 +138,20 @@ impl Clock {
         self.timed(moment)
     }
 
+    /// The same again, for what follows where an answer was taken back.
+    pub(super) fn again(&self, moment: Moment) -> When {
+        self.timed(moment)
+    }
+
+    /// As if there had been no head.
+    pub(super) fn begin_again(&mut self) {
+        for delay in &mut self.delays {
+            self.offset -= std::mem::take(&mut delay.added);
+            delay.is_over = false;
+        }
+        self.by = None;
+    }
+
     /// A piece of the body.
     pub(super) fn unit(&mut self, moment: Moment, part: Option<Part>) -> When {
         if part == Some(Part::Content) {
@@ -185,8 +199,9 @@ impl Clock {
     pub(super) fn lift(&mut self, fault: usize) {
         for delay in self.delays.iter_mut().filter(|delay| delay.fault == fault) {
             self.offset -= std::mem::take(&mut delay.added);
-            delay.is_over = true;
         }
+        // What has not begun does not begin.
+        self.delays.retain(|delay| delay.fault != fault);
         if self.by == Some(fault) {
             self.by = self
                 .delays

@@ -24,18 +24,45 @@ impl Script {
                 effect.fate = Fate::Lifted;
             }
         }
+        let before = self.answer_due();
         self.clock.lift(fault);
+        let after = self.answer_due();
+        if before != after {
+            // What another fault says waited for this one.
+            for timed in self.queue.iter_mut().chain(&mut self.next) {
+                if timed.due == before {
+                    timed.due = after;
+                }
+            }
+        }
         self.flow.lift(fault);
         self.edits.lift(fault);
-        let is_error = self.is_error(fault);
+        let answers = self.answer.by == Some(fault);
+        if answers && self.answer.is_begun {
+            // Half an answer is not taken back, nor left without its end.
+            self.hurry(fault);
+            return;
+        }
+        let is_whole = answers || self.is_error(fault);
         let goes =
-            |timed: &Timed| timed.fault == Some(fault) && (is_error || is_made_up(&timed.cue));
+            |timed: &Timed| timed.fault == Some(fault) && (is_whole || is_made_up(&timed.cue));
         self.queue.retain(|timed| !goes(timed));
         if self.next.take_if(|timed| goes(timed)).is_some()
             && let Some(effect) = self.effects.get_mut(fault)
         {
             effect.fate = Fate::Lifted;
         }
+        self.hurry(fault);
+    }
+
+    /// When it is due what a fault says in the place of the source's head.
+    fn answer_due(&self) -> Option<Duration> {
+        let moment = self.withheld.head_moment()?;
+        self.clock.again(moment).due
+    }
+
+    /// Lets nothing wait any longer because of this fault.
+    fn hurry(&mut self, fault: usize) {
         for timed in self.queue.iter_mut().chain(&mut self.next) {
             if timed.fault == Some(fault) {
                 timed.due = timed.natural;

@@ -16,7 +16,7 @@ impl Script {
         }) else {
             return false;
         };
-        self.withheld.all();
+        self.answer.by = Some(fault);
         let effect = &mut self.effects[fault];
         effect.has_acted = true;
         match (effect.stand_in.take(), effect.kind.clone()) {

@@ -429,3 +429,5 @@ fn an_error_that_has_begun_to_go_out_goes_out_whole() {
     assert!(told[1].ends_with("}}\n\n"), "{told:?}");
     assert_eq!(told[2..], ["data: b\n\n", "data: [DONE]\n\n", "END"]);
 }
+
+mod lifted;
