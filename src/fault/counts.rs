@@ -61,17 +61,13 @@ impl Counts {
         drawn_as.hash(&mut hasher);
         let name = hasher.finish();
         let counts = self.keys.get_or_insert_mut(key, Vec::new);
-        match counts.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, count)) => {
-                let attempt = *count;
-                *count = count.saturating_add(1);
-                attempt
-            }
-            None => {
-                counts.push((name, 1));
-                0
-            }
+        if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == name) {
+            let attempt = *count;
+            *count = count.saturating_add(1);
+            return attempt;
         }
+        counts.push((name, 1));
+        0
     }
 
     /// Forgets the counts of rules that are no more, as after a change of the plan.

@@ -222,6 +222,7 @@ fn a_rule_has_exactly_one_kind() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_out_of_range_is_refused_and_not_clamped() {
     for (rule, expected) in [
         (
