@@ -109,3 +109,20 @@ def test_a_window_opens_again(rehearsal, upstream):
         time.sleep(0.05)
     # Whenever it is that we begin to look, it changes at least four times in three turns.
     assert len(seen) >= 5 and set(seen) == {200, 503}, seen
+
+
+def test_a_recording_of_another_route_is_told_as_such(rehearsal, upstream, cassette):
+    upstream.on("/one", answer(headers=TYPE, body=JSON))
+    top = f'[cassette]\npath = "{cassette}"\n'
+    end = f'mode = "{{}}"\nupstream = "{upstream.url}"\n'
+    proxy = rehearsal(config=top + "[[route]]\n" + end.format("record"))
+    with Client(proxy.url) as client:
+        assert client.ask("GET", "/one").status == 200
+    proxy.stop()
+    special = '[[route]]\nname = "special"\nmatch = { headers = { x-special = "1" } }\n' + end.format("replay")
+    proxy = rehearsal(config=top + special + "[[route]]\n" + end.format("replay"))
+    with Client(proxy.url) as client:
+        assert client.ask("GET", "/one").status == 200
+        missed = client.ask("GET", "/one", [("x-special", "1")])
+    assert missed.status == 404
+    assert "which is the same request to another route" in json.loads(missed.body)["error"]["message"]
