@@ -94,11 +94,11 @@ pub(crate) fn arm(
         client,
         body: asking.body.map(|body| BodyHash::of(body)),
     });
-    let (occurrences, attempt) = {
+    let (occurrences, attempts) = {
         let mut counts = board.counts();
         (
             pick::count(&route.faults, &concerns, client, &mut counts),
-            counts.attempt(key),
+            pick::attempts(&route.faults, &concerns, key, &mut counts),
         )
     };
     let picked = pick::pick(
@@ -108,7 +108,7 @@ pub(crate) fn arm(
         &occurrences,
         board.age(),
         &key,
-        attempt,
+        &attempts,
     );
     for (live, verdict) in lives.iter().zip(&picked.verdicts) {
         match verdict {
@@ -130,6 +130,7 @@ pub(crate) fn arm(
             continue;
         }
         if let Some(armed) = armory.load(rule, live, hit, asking, board.age()) {
+            let attempt = attempts.get(hit.rule).copied().unwrap_or_default();
             board.note(injection(plan, rule, live, hit, asking, key, attempt));
             armory.put(rule, hit, armed);
         }
@@ -328,7 +329,8 @@ fn stand_in(kind: &Kind, scene: &Scene, draw: Draw) -> Option<(ResponseHead, Byt
         Kind::Html200 => html_page(),
         _ => return None,
     };
-    if !headers.contains("content-length") {
+    // RFC 9110, 8.6: a 204 has none, and that of a 304 would be of another answer.
+    if !headers.contains("content-length") && !matches!(status, 204 | 304) {
         headers.push("content-length", body.len().to_string());
     }
     let head = ResponseHead {

@@ -121,12 +121,14 @@ impl Refused {
                 ""
             };
             let places = places.join(", ");
+            let why = if places.is_empty() {
+                // Keys are alike, so the request that was recorded is one for another route.
+                "is the same request to another route".to_owned()
+            } else {
+                format!("differs in {places}{more}")
+            };
             // Writing into a text can't fail.
-            write!(
-                message,
-                "; the nearest is {name}, which differs in {places}{more}"
-            )
-            .ok();
+            write!(message, "; the nearest is {name}, which {why}").ok();
         } else {
             message.push_str("; there is none that is like it");
         }

@@ -281,6 +281,7 @@ fn in_our_words(message: &str) -> (String, Vec<String>) {
         None if what.starts_with("wanted string or table") => {
             "this is not one of the choices".to_owned()
         }
+        None if what == "invalid type: unit variant" => "this choice takes a value".to_owned(),
         None => what
             .replace("unknown field", "unknown key")
             .replace("missing field", "missing key"),
@@ -296,6 +297,10 @@ fn people_say(expected: &str) -> String {
         "a sequence" => "a list in brackets".to_owned(),
         "u32" | "u64" | "usize" => "a whole number, not negative".to_owned(),
         "f64" => "a number".to_owned(),
+        "newtype variant" | "struct variant" => {
+            "a table with the choice as its key, such as `{ h2-reset = 8 }`".to_owned()
+        }
+        "unit variant" => "the choice alone, as a text in quotes".to_owned(),
         _ if expected.starts_with("struct ") => "a table".to_owned(),
         _ => expected.to_owned(),
     }

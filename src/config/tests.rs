@@ -421,6 +421,20 @@ name = "rest"
 }
 
 #[test]
+fn a_choice_that_takes_a_value_is_told_so() {
+    let errors = parse(
+        "[[route]]\nmode = 'synthesize'\nupstream = 'fake'\n[[route.fault]]\ncut = { after = 'head', how = 'h2-reset' }\n",
+    )
+    .unwrap_err();
+    let shown = errors.to_string();
+    assert!(shown.contains("this choice takes a value"), "{shown}");
+    assert!(
+        shown.contains("= expected a table with the choice as its key, such as `{ h2-reset = 8 }`"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn what_is_not_toml_is_shown_alone() {
     check(
         "listn = 7\n[listen\nhttp = 7\n",

@@ -2,6 +2,7 @@
 //! nothing else: who owns it shares it.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
@@ -19,7 +20,8 @@ pub struct Counts {
     all: HashMap<String, u64>,
     /// By client, then by the id of the rule.
     clients: LruCache<String, HashMap<String, u64>>,
-    keys: LruCache<DrawKey, u64>,
+    /// By the hash of the name that is drawn for.
+    keys: LruCache<DrawKey, Vec<(u64, u64)>>,
 }
 
 impl Counts {
@@ -52,12 +54,20 @@ impl Counts {
         }
     }
 
-    /// Counts a request with this key, and says how often the key came before: the attempt of its draws.
-    pub fn attempt(&mut self, key: DrawKey) -> u64 {
-        let attempts = self.keys.get_or_insert_mut(key, || 0);
-        let attempt = *attempts;
-        *attempts = attempts.saturating_add(1);
-        attempt
+    /// Counts a request with this key for a rule or a group, and says how often the key came before to it: the attempt of
+    /// its draw. Each has a count of its own, so that requests of another kind that come between don't move its draws.
+    pub fn attempt(&mut self, drawn_as: &str, key: DrawKey) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        drawn_as.hash(&mut hasher);
+        let name = hasher.finish();
+        let counts = self.keys.get_or_insert_mut(key, Vec::new);
+        if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == name) {
+            let attempt = *count;
+            *count = count.saturating_add(1);
+            return attempt;
+        }
+        counts.push((name, 1));
+        0
     }
 
     /// Forgets the counts of rules that are no more, as after a change of the plan.
@@ -139,7 +149,7 @@ mod tests {
         let mut counts = Counts::new();
         let attempts: Vec<_> = ["/a", "/a", "/b", "/a"]
             .iter()
-            .map(|path| counts.attempt(key(path)))
+            .map(|path| counts.attempt("r/x", key(path)))
             .collect();
         assert_eq!(attempts, [0, 1, 0, 2]);
     }
@@ -167,9 +177,9 @@ mod tests {
             }
         );
         for path in ["/a", "/b", "/c"] {
-            counts.attempt(key(path));
+            counts.attempt("r/x", key(path));
         }
         assert_eq!(counts.keys.len(), 2);
-        assert_eq!(counts.attempt(key("/a")), 0);
+        assert_eq!(counts.attempt("r/x", key("/a")), 0);
     }
 }

@@ -97,10 +97,39 @@ pub fn count(
     rules.iter().zip(concerns).map(count).collect()
 }
 
+/// Counts the request for each draw that it takes part in, and says how often its key came before to each rule; rules of
+/// a group share one draw, so one count too. What it gives is for [`pick`].
+pub fn attempts(
+    rules: &[Rule],
+    concerns: &[Concern],
+    key: DrawKey,
+    counts: &mut Counts,
+) -> Vec<u64> {
+    let mut groups: Vec<(&str, u64)> = Vec::new();
+    let mut attempts = Vec::with_capacity(rules.len());
+    for (rule, concern) in rules.iter().zip(concerns) {
+        let group = match &rule.chance {
+            Chance::Slice { group, .. } => Some(group.as_str()),
+            Chance::Alone(_) => None,
+        };
+        let counted = groups.iter().find(|(known, _)| Some(*known) == group);
+        attempts.push(match (concern, counted) {
+            (Concern::Off | Concern::None, _) => 0,
+            (Concern::Addressed | Concern::Counts, Some((_, attempt))) => *attempt,
+            (Concern::Addressed | Concern::Counts, None) => {
+                let attempt = counts.attempt(&drawn_as(&rule.id, &rule.chance), key);
+                groups.extend(group.map(|group| (group, attempt)));
+                attempt
+            }
+        });
+    }
+    attempts
+}
+
 /// Draws for each rule that a request concerns.
 ///
-/// `concerns` and `occurrences` are what [`addressed`] and [`count`] gave for the same rules; `attempt` is what
-/// [`Counts::attempt`] said of the key.
+/// `concerns`, `occurrences` and `attempts` are what [`addressed`], [`count`] and [`attempts`](fn@attempts) gave for the same
+/// rules.
 pub fn pick(
     seed: u64,
     rules: &[Rule],
@@ -108,7 +137,7 @@ pub fn pick(
     occurrences: &[Option<Occurrence>],
     elapsed: std::time::Duration,
     key: &DrawKey,
-    attempt: u64,
+    attempts: &[u64],
 ) -> Picked {
     let verdict = |(index, rule): (usize, &Rule)| {
         match concerns.get(index) {
@@ -122,6 +151,7 @@ pub fn pick(
                 }
             }
         }
+        let attempt = attempts.get(index).copied().unwrap_or_default();
         let (draw, is_hit) = decide(seed, rule, rule.when.ramp(elapsed), key, attempt);
         if !is_hit {
             Verdict::Missed(draw)

@@ -85,3 +85,44 @@ def test_a_short_body_is_short_even_where_its_place_never_comes(rehearsal, upstr
         assert (got.body, got.end, got.get("content-length")) == (JSON, wire.FIN, str(len(JSON) + 1))
     proxy.stop()
     assert "outcome=cut" in proxy.stderr()
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_can_have_no_body_has_no_length(rehearsal, upstream, status):
+    proxy = rehearsal.forward(upstream, fault(f"status = {status}"))
+    with Client(proxy.url) as client:
+        for _ in range(2):
+            got = client.ask("GET", "/")
+            assert (got.status, got.end, got.get("content-length")) == (status, wire.COMPLETE, None)
+
+
+def test_a_window_opens_again(rehearsal, upstream):
+    upstream.on("/one", answer(headers=TYPE, body=JSON))
+    proxy = rehearsal.forward(upstream, fault('status = 503\nwhen = { window = { to = "1s", every = "2s" } }'))
+    seen = []
+    begun = time.monotonic()
+    while time.monotonic() - begun < 6:
+        with Client(proxy.url) as client:
+            status = client.ask("GET", "/one").status
+        if not seen or seen[-1] != status:
+            seen.append(status)
+        time.sleep(0.05)
+    # Whenever it is that we begin to look, it changes at least four times in three turns.
+    assert len(seen) >= 5 and set(seen) == {200, 503}, seen
+
+
+def test_a_recording_of_another_route_is_told_as_such(rehearsal, upstream, cassette):
+    upstream.on("/one", answer(headers=TYPE, body=JSON))
+    top = f'[cassette]\npath = "{cassette}"\n'
+    end = f'mode = "{{}}"\nupstream = "{upstream.url}"\n'
+    proxy = rehearsal(config=top + "[[route]]\n" + end.format("record"))
+    with Client(proxy.url) as client:
+        assert client.ask("GET", "/one").status == 200
+    proxy.stop()
+    special = '[[route]]\nname = "special"\nmatch = { headers = { x-special = "1" } }\n' + end.format("replay")
+    proxy = rehearsal(config=top + special + "[[route]]\n" + end.format("replay"))
+    with Client(proxy.url) as client:
+        assert client.ask("GET", "/one").status == 200
+        missed = client.ask("GET", "/one", [("x-special", "1")])
+    assert missed.status == 404
+    assert "which is the same request to another route" in json.loads(missed.body)["error"]["message"]

@@ -46,6 +46,11 @@ struct Held {
 impl EventQueue {
     /// Does this with the events that are meant.
     pub fn add(&mut self, edit: EventEdit, events: &Events) {
+        self.put(edit, Selector::new(events));
+    }
+
+    /// The same.
+    pub fn put(&mut self, edit: EventEdit, selector: Selector) {
         let list = match edit {
             EventEdit::Drop => &mut self.drop,
             EventEdit::Duplicate => &mut self.duplicate,
@@ -53,7 +58,7 @@ impl EventQueue {
             EventEdit::Merge => &mut self.merge,
             EventEdit::Split => &mut self.split,
         };
-        list.push(Selector::new(events));
+        list.push(selector);
     }
 
     /// Whether nothing is to be done, and nothing is held.

@@ -32,11 +32,23 @@ fn ask(
     elapsed: Duration,
     counts: &Mutex<Counts>,
 ) -> Picked {
+    ask_with(seed, rules, (path, client), Headers::new(), elapsed, counts)
+}
+
+/// The same, for a request with headers.
+fn ask_with(
+    seed: u64,
+    rules: &[Rule],
+    (path, client): (&str, &str),
+    headers: Headers,
+    elapsed: Duration,
+    counts: &Mutex<Counts>,
+) -> Picked {
     let head = RequestHead {
         method: "POST".to_owned(),
         path: path.to_owned(),
         query: None,
-        headers: Headers::new(),
+        headers,
     };
     let asked = Asked {
         head: &head,
@@ -47,14 +59,22 @@ fn ask(
     };
     let concerns = addressed(rules, |index| rules[index].is_enabled, &asked);
     let key = key(path, client);
-    let (occurrences, attempt) = {
+    let (occurrences, attempts) = {
         let mut counts = counts.lock().unwrap();
         (
             count(rules, &concerns, client, &mut counts),
-            counts.attempt(key),
+            attempts(rules, &concerns, key, &mut counts),
         )
     };
-    pick(seed, rules, &concerns, &occurrences, elapsed, &key, attempt)
+    pick(
+        seed,
+        rules,
+        &concerns,
+        &occurrences,
+        elapsed,
+        &key,
+        &attempts,
+    )
 }
 
 /// How often each rule hits so many requests that are all alike.
@@ -291,4 +311,44 @@ fn the_same_decisions_are_made_in_any_order_and_at_any_concurrency() {
     assert_eq!(decisions(7, 64, false), alone);
     assert_eq!(decisions(7, 1, true), alone);
     assert_ne!(decisions(8, 1, false), alone);
+}
+
+#[test]
+fn requests_that_a_rule_is_not_addressed_to_do_not_move_its_draws() {
+    let rules = rules(&[
+        "status = 500\nprobability = 0.5\nwhen = { headers = { x-team = 'a' } }",
+        "status = 501\nprobability = 0.5\nwhen = { headers = { x-team = 'b' } }",
+    ]);
+    let alone = |team: &str, others: usize| -> Vec<Verdict> {
+        let counts = Mutex::new(Counts::new());
+        let ask = |team: &str| {
+            let mut headers = Headers::new();
+            headers.push("x-team", team.to_owned());
+            ask_with(7, &rules, ("/a", "ci"), headers, Duration::ZERO, &counts)
+        };
+        (0..50)
+            .map(|_| {
+                for _ in 0..others {
+                    ask(if team == "a" { "b" } else { "a" });
+                }
+                ask(team).verdicts[usize::from(team == "b")]
+            })
+            .collect()
+    };
+    for team in ["a", "b"] {
+        assert_eq!(alone(team, 0), alone(team, 3));
+    }
+}
+
+#[test]
+fn rules_of_a_group_count_a_request_once() {
+    let rules = rules(&[
+        "status = 500\ngroup = 'g'\nweight = 0.5",
+        "status = 501\ngroup = 'g'\nweight = 0.5",
+    ]);
+    let counts = Mutex::new(Counts::new());
+    for _ in 0..100 {
+        let picked = ask(7, &rules, ("/a", "ci"), Duration::ZERO, &counts);
+        assert_eq!(picked.hits().count(), 1, "{picked:?}");
+    }
 }

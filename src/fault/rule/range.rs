@@ -7,7 +7,7 @@ use super::bounds::{
     MAX_FLIPS, MAX_GARBAGE, MAX_PIECES, above_zero, some_bytes, some_limit, whole,
 };
 use super::header::{check_edit, check_header};
-use crate::fault::kind::{How, Kind, StandIn};
+use crate::fault::kind::{How, KeepAlive, Kind, StandIn};
 use crate::fault::position::Position;
 use crate::fault::problem::Problem;
 use crate::fault::settings::{FaultSettings, Scope};
@@ -89,6 +89,15 @@ pub(super) fn check_kind(kind: &Kind, rule: &FaultSettings, found: &mut Vec<Prob
         let hint = "expected at most 1m, or `allow_long_retry_after = true`";
         found.push(Problem::at(&way, what).hint(hint));
     }
+    if !rule.allow_long_retry_after
+        && let Some((part, value)) = retry_date(kind)
+    {
+        let what = format!(
+            "clients are told to come again at `{value}`, which may be far away, and some wait for all of it"
+        );
+        let hint = "expected a number of seconds, or `allow_long_retry_after = true`";
+        found.push(Problem::at(&[key, part], what).hint(hint));
+    }
     check_parts(kind, key, found);
 }
 
@@ -128,12 +137,30 @@ fn check_parts(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
             above_zero(&[key, "every"], *every, found);
         }
         Kind::SlowRead(speed) => some_bytes(&[key], Some(*speed), found),
-        Kind::Stall { every, .. } => above_zero(&[key, "every"], *every, found),
+        Kind::Stall {
+            after,
+            keepalive,
+            every,
+            ..
+        } => {
+            above_zero(&[key, "every"], *every, found);
+            if *after == Position::BeforeHead && *keepalive != KeepAlive::None {
+                let what = "before the head there is no stream that a keep-alive could stand in";
+                let hint = "write `after = \"head\"`, or take it out";
+                found.push(Problem::at(&[key, "keepalive"], what).hint(hint));
+            }
+        }
         Kind::Cut { after, how } => check_cut(after, *how, key, found),
         Kind::Status(StandIn::Plain {
-            status, headers, ..
+            status,
+            headers,
+            body,
         }) => {
             check_status(*status, headers, key, found);
+            if matches!(status, 204 | 304) && body.as_ref().is_some_and(|body| !body.is_empty()) {
+                let what = format!("an answer with status {status} has no body");
+                found.push(Problem::at(&[key, "body"], what).hint("take it out"));
+            }
         }
         Kind::ErrorEvent { after, .. } | Kind::MalformedChunk { after } => {
             in_body(after, key, found);
@@ -227,6 +254,10 @@ fn check_cut(after: &Position, how: How, key: &str, found: &mut Vec<Problem>) {
         let hint = "write `after = \"head\"`, `how = \"reset\"`, or the kind `empty = true`";
         found.push(Problem::at(&[key, "how"], what).hint(hint));
     }
+    if *after == Position::End && how == How::CleanEnd {
+        let what = "at the end the answer ends well anyway, so it never has an effect";
+        found.push(Problem::at(&[key, "after"], what).hint("write an earlier place"));
+    }
 }
 
 /// The longest wait that clients can be told, and where it stands inside the kind.
@@ -243,25 +274,38 @@ fn longest_retry_after(kind: &Kind) -> Option<(&'static [&'static str], Span)> {
         let wait = if tokens.is_some() { per.0 } else { share };
         return Some((&["per"], Span(wait)));
     }
-    let Kind::Status(stand_in) = kind else {
-        return None;
-    };
-    match stand_in {
-        StandIn::Error { retry_after, .. } => Some((&["retry_after"], (*retry_after)?)),
-        StandIn::Plain { headers, .. } => {
-            let seconds = headers.iter().filter_map(|(name, value)| {
-                let number: f64 = value.trim().parse().ok()?;
-                match &*name.to_ascii_lowercase() {
-                    "retry-after" => Some(number),
-                    "retry-after-ms" => Some(number / 1000.0),
-                    _ => None,
-                }
-            });
-            let longest = seconds.fold(0.0, f64::max).min(MAX_SPAN);
-            let wait = Duration::try_from_secs_f64(longest).unwrap_or_default();
-            Some((&["headers"], Span(wait)))
-        }
+    if let Kind::Status(StandIn::Error { retry_after, .. }) = kind {
+        return Some((&["retry_after"], (*retry_after)?));
     }
+    let (way, headers): (&[&str], _) = match kind {
+        Kind::Status(StandIn::Plain { headers, .. }) => (&["headers"], headers),
+        Kind::Header(edit) => (&["set"], &edit.set),
+        _ => return None,
+    };
+    let seconds = headers.iter().filter_map(|(name, value)| {
+        let number: f64 = value.trim().parse().ok()?;
+        match &*name.to_ascii_lowercase() {
+            "retry-after" => Some(number),
+            "retry-after-ms" => Some(number / 1000.0),
+            _ => None,
+        }
+    });
+    let longest = seconds.fold(0.0, f64::max).min(MAX_SPAN);
+    let wait = Duration::try_from_secs_f64(longest).unwrap_or_default();
+    Some((way, Span(wait)))
+}
+
+/// A moment at which clients are told to come again, and in which part of the kind it stands.
+fn retry_date(kind: &Kind) -> Option<(&'static str, &str)> {
+    let (part, headers) = match kind {
+        Kind::Status(StandIn::Plain { headers, .. }) => ("headers", headers),
+        Kind::Header(edit) => ("set", &edit.set),
+        _ => return None,
+    };
+    let date = headers.iter().find(|(name, value)| {
+        name.eq_ignore_ascii_case("retry-after") && value.trim().parse::<f64>().is_err()
+    });
+    date.map(|(_, value)| (part, value.as_str()))
 }
 
 /// Some SDKs wait in full for what they are told.

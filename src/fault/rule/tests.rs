@@ -222,6 +222,7 @@ fn a_rule_has_exactly_one_kind() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_out_of_range_is_refused_and_not_clamped() {
     for (rule, expected) in [
         (
@@ -243,6 +244,26 @@ fn what_is_out_of_range_is_refused_and_not_clamped() {
         (
             "empty = true\nttl = '0s'",
             "ttl: with `ttl` at zero it never happens; write `enabled = false`",
+        ),
+        (
+            "header = { set = { Retry-After = '3600' } }",
+            "header: set: clients could be told to come again after 1h, and some wait for all of it; expected at most 1m, or `allow_long_retry_after = true`",
+        ),
+        (
+            "status = { code = 429, headers = { retry-after = 'Wed, 21 Oct 2099 07:28:00 GMT' } }",
+            "status: headers: clients are told to come again at `Wed, 21 Oct 2099 07:28:00 GMT`, which may be far away, and some wait for all of it; expected a number of seconds, or `allow_long_retry_after = true`",
+        ),
+        (
+            "status = { code = 204, body = 'x' }",
+            "status: body: an answer with status 204 has no body; take it out",
+        ),
+        (
+            "stall = { after = 'before-head', keepalive = 'ping' }",
+            "stall: keepalive: before the head there is no stream that a keep-alive could stand in; write `after = \"head\"`, or take it out",
+        ),
+        (
+            "cut = { after = 'end', how = 'clean-end' }",
+            "cut: after: at the end the answer ends well anyway, so it never has an effect; write an earlier place",
         ),
         (
             "status = 199",

@@ -21,7 +21,9 @@ pub(super) struct Edits {
     changes: Vec<(usize, Change)>,
     queue: EventQueue,
     /// What the queue does, so that it is known whose doing it was.
-    queued: Vec<(usize, Selector)>,
+    queued: Vec<(usize, EventEdit, Selector)>,
+    /// The faults that have an event wait for the one that follows it: without one they do nothing.
+    waiting: Vec<usize>,
     corrupters: Vec<(usize, Corrupter, Stream)>,
     utf8_splitter: Option<usize>,
     /// The faults that have done something, until somebody asks.
@@ -108,13 +110,20 @@ impl Edits {
         let mut writes = Vec::with_capacity(1);
         match piece.part {
             Some(part) if part != Part::KeepAlive => {
-                self.begun.extend(
-                    self.queued
-                        .iter()
-                        .filter(|(_, selector)| selector.selects(piece.number, part))
-                        .map(|(fault, _)| *fault),
-                );
                 self.queue.push(bytes, piece.number, part, &mut writes);
+                if !writes.is_empty() {
+                    self.begun.append(&mut self.waiting);
+                }
+                for (fault, edit, selector) in &self.queued {
+                    if selector.selects(piece.number, part) {
+                        match edit {
+                            EventEdit::Reorder | EventEdit::Merge => self.waiting.push(*fault),
+                            EventEdit::Drop | EventEdit::Duplicate | EventEdit::Split => {
+                                self.begun.push(*fault);
+                            }
+                        }
+                    }
+                }
             }
             Some(_) | None => writes.push(bytes),
         }
@@ -137,9 +146,14 @@ impl Edits {
         self.changes.retain(|(of, _)| *of != fault);
         self.corrupters.retain(|(of, ..)| *of != fault);
         self.utf8_splitter = self.utf8_splitter.filter(|of| *of != fault);
-        if self.queued.iter().any(|(of, _)| *of == fault) {
-            self.queued.retain(|(of, _)| *of != fault);
+        self.waiting.retain(|of| *of != fault);
+        if self.queued.iter().any(|(of, ..)| *of == fault) {
+            self.queued.retain(|(of, ..)| *of != fault);
             self.queue.forget();
+            // What others do goes on.
+            for (_, edit, selector) in &self.queued {
+                self.queue.put(*edit, selector.clone());
+            }
         }
     }
 
@@ -171,7 +185,7 @@ impl Edits {
 impl Edits {
     fn queue(&mut self, fault: usize, edit: EventEdit, events: &Events) {
         self.queue.add(edit, events);
-        self.queued.push((fault, Selector::new(events)));
+        self.queued.push((fault, edit, Selector::new(events)));
     }
 }
 

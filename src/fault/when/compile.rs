@@ -146,11 +146,27 @@ fn check_times(settings: &WhenSettings, problems: &mut Vec<Problem>) {
         let what = format!("there is no attempt from {from} to {to}");
         problems.push(Problem::at(&["when", "attempt"], what));
     }
-    if let Some(Window { from, to: Some(to) }) = settings.window
+    if let Some(Window {
+        from, to: Some(to), ..
+    }) = settings.window
         && from >= to
     {
         let what = format!("the window from {from} to {to} has no time in it");
         problems.push(Problem::at(&["when", "window"], what));
+    }
+    if let Some(Window {
+        to,
+        every: Some(every),
+        ..
+    }) = settings.window
+        && to.is_none_or(|to| to > every)
+    {
+        let what = match to {
+            Some(to) => format!("the window is over after {to} and comes again every {every}"),
+            None => format!("a window that comes again every {every} has to be over before"),
+        };
+        let hint = format!("expected a `to` of at most {every}");
+        problems.push(Problem::at(&["when", "window"], what).hint(hint));
     }
     if let Some(Ramp { from, to, .. }) = settings.ramp {
         for (key, value) in [("from", from), ("to", to)] {

@@ -118,10 +118,19 @@ pub struct Window {
     pub from: Span,
     /// Up to then. Default: for ever.
     pub to: Option<Span>,
+    /// And again, every so long after the start; not less than `to`. Default: once.
+    pub every: Option<Span>,
 }
 
 impl Window {
     pub(super) fn holds(self, elapsed: Duration) -> bool {
+        let elapsed = match self.every {
+            Some(every) if every > Span::default() => {
+                let turn = elapsed.as_nanos() % every.0.as_nanos();
+                Duration::from_nanos(u64::try_from(turn).unwrap_or(u64::MAX))
+            }
+            Some(_) | None => elapsed,
+        };
         self.from.0 <= elapsed && self.to.is_none_or(|to| elapsed < to.0)
     }
 }

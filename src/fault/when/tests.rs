@@ -1,5 +1,6 @@
 use super::*;
 use crate::message::Headers;
+use crate::units::Span;
 
 fn compile(toml: &str) -> When {
     let settings: WhenSettings =
@@ -203,6 +204,14 @@ fn what_can_never_hold_is_refused() {
             "when: attempt: there is no attempt from 2 to 1",
         ),
         (
+            "window = { from = '1s', to = '2m', every = '1m' }",
+            "when: window: the window is over after 2m and comes again every 1m; expected a `to` of at most 1m",
+        ),
+        (
+            "window = { every = '1m' }",
+            "when: window: a window that comes again every 1m has to be over before; expected a `to` of at most 1m",
+        ),
+        (
             "window = { from = '1m', to = '1m' }",
             "when: window: the window from 1m to 1m has no time in it",
         ),
@@ -238,5 +247,27 @@ fn what_can_never_hold_is_refused() {
         "protocol = 'http3'",
     ] {
         assert!(toml::from_str::<WhenSettings>(toml).is_err(), "{toml}");
+    }
+}
+
+#[test]
+fn a_window_comes_again() {
+    let window = Window {
+        from: Span::secs(10),
+        to: Some(Span::secs(20)),
+        every: Some(Span::secs(60)),
+    };
+    for (second, holds) in [
+        (0, false),
+        (10, true),
+        (19, true),
+        (20, false),
+        (69, false),
+        (70, true),
+        (79, true),
+        (80, false),
+        (3_615, true),
+    ] {
+        assert_eq!(window.holds(Duration::from_secs(second)), holds, "{second}");
     }
 }

@@ -1,6 +1,7 @@
 //! Faults at the very ends of an answer.
 
 use super::*;
+use crate::fault::position::Events;
 
 const STREAM: [&str; 2] = ["data: {\"choices\":[]}\n\n", "data: [DONE]\n\n"];
 
@@ -175,4 +176,50 @@ fn a_dribble_has_its_pieces_and_its_time_whatever_the_chunks_are() {
     // What has not come can't be counted; all of it is there at the second piece.
     let shares = [(10, 2), (110, 13), (210, 13), (310, 12)];
     assert_eq!(dribbled(None, &[5; 8]), shares);
+}
+
+#[test]
+fn an_event_without_a_next_one_is_not_counted_as_late_or_merged() {
+    let all = play(vec![], &THREE).0;
+    for kind in [Kind::Reorder, Kind::Merge] {
+        let (cues, fates) = play(vec![kind(Events::At(vec![3]))], &THREE);
+        assert_eq!(cues.len(), all.len());
+        assert_eq!(fates, [Fate::Waiting]);
+        let (_, fates) = play(vec![kind(Events::At(vec![2]))], &THREE);
+        assert_eq!(fates, [Fate::Injected]);
+    }
+}
+
+#[test]
+fn a_fault_on_events_goes_on_when_another_one_is_switched_off() {
+    let mut script = script(vec![
+        Kind::Drop(Events::At(vec![1])),
+        Kind::Duplicate(Events::At(vec![2])),
+    ]);
+    let moment = Moment {
+        at: ms(10),
+        is_live: true,
+    };
+    script.head(
+        moment,
+        ResponseHead {
+            status: 200,
+            reason: None,
+            headers: [("content-type", "text/event-stream")]
+                .into_iter()
+                .collect(),
+        },
+    );
+    script.lift(&[0]);
+    for event in THREE {
+        script.chunk(moment, Bytes::from_static(event.as_bytes()));
+    }
+    script.end(moment, Ending::Complete);
+    let told = drain(&mut script).concat();
+    assert_eq!(told.matches("data: a").count(), 1, "{told}");
+    assert_eq!(told.matches("data: b").count(), 2, "{told}");
+    assert_eq!(
+        script.fates().collect::<Vec<_>>(),
+        [Fate::Lifted, Fate::Injected]
+    );
 }
