@@ -111,6 +111,22 @@ impl Exchange {
     }
 }
 
+#[cfg(test)]
+impl Exchange {
+    /// A call of which a test says what is said, and gets what goes up.
+    pub(crate) fn scripted(said: mpsc::UnboundedReceiver<Said>, body: mpsc::Sender<Piece>) -> Self {
+        Self {
+            said,
+            reader: None,
+            is_whole: false,
+            body: Some(body),
+            drains: Arc::default(),
+            head_at: None,
+            came: None,
+        }
+    }
+}
+
 /// Has a reader go on to its end.
 async fn work(reader: &mut Option<Inline>) {
     match reader {

@@ -117,3 +117,28 @@ fn no_more_are_active_than_allowed() {
     drop(held);
     assert!(slow.enter(Some(1)).is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_time_to_live_is_seen_at_its_own_end_and_once() {
+    let board = Arc::new(Board::new());
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    board.set_rules([
+        rule("never", true, None),
+        rule("two", true, seconds(2)),
+        rule("four", true, seconds(4)),
+    ]);
+    let held = ["never", "two", "four"].map(|rule| live(&board, rule).enter(None).unwrap());
+    let mut watch = board.watch(held.into());
+    // Nobody waits for an end, as in a stream that is never silent.
+    for (is_turned, lifted) in [
+        (false, vec![]),
+        (true, vec![1]),
+        (false, vec![]),
+        (true, vec![2]),
+        (false, vec![]),
+    ] {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((watch.is_turned(), watch.lifted()), (is_turned, lifted));
+        assert!(!watch.is_turned(), "it is known now");
+    }
+}

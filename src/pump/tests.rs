@@ -22,6 +22,8 @@ use crate::shape::schedule::Timing;
 use crate::source::{Replay, Synth};
 use crate::synth::Answer;
 
+mod heard;
+
 /// What reached the client, and how long after the start.
 #[derive(Debug, PartialEq)]
 enum Got {

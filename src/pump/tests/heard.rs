@@ -1,0 +1,92 @@
+//! A request is heard to its end before its answer is looked at: who has said all keeps its connection.
+
+use super::*;
+use crate::call::Said;
+use crate::message::Chunk;
+use crate::upstream::Exchange;
+
+/// A client whose request ends as soon as so many writes of the answer went out.
+struct Uploader {
+    ends_after: usize,
+    writes: usize,
+    has_ended: bool,
+}
+
+impl Client for Uploader {
+    async fn interim(&mut self, _: &ResponseHead) -> Result<(), Left> {
+        Ok(())
+    }
+
+    async fn head(&mut self, _: &ResponseHead, _: bool) -> Result<(), Left> {
+        self.writes += 1;
+        Ok(())
+    }
+
+    async fn write(&mut self, _: Bytes, _: bool) -> Result<(), Left> {
+        self.writes += 1;
+        Ok(())
+    }
+
+    fn hold_back(&mut self) -> bool {
+        false
+    }
+
+    async fn let_out(&mut self, _: usize) -> Result<bool, Left> {
+        Ok(true)
+    }
+
+    async fn trailers(&mut self, _: &Headers) -> Result<(), Left> {
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<(), Left> {
+        Ok(())
+    }
+
+    async fn cut(&mut self, _: Cut) {}
+
+    async fn hear(&mut self) -> Result<Option<Bytes>, Left> {
+        if self.has_ended || self.writes < self.ends_after {
+            std::future::pending::<()>().await;
+        }
+        self.has_ended = true;
+        Ok(None)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_ends_with_its_answer_is_heard_to_its_end() {
+    // Before the head, after it, and when only the end of the answer is left: what the upstream says is all there from the start.
+    for ends_after in [0, 1, 2] {
+        let (up, said) = mpsc::unbounded_channel();
+        let (body, mut pieces) = mpsc::channel(4);
+        let chunk = Chunk {
+            at: Duration::ZERO,
+            bytes: Bytes::from_static(b"x"),
+            held: false,
+        };
+        up.send(Said::Head(answer(&[]).head)).unwrap();
+        up.send(Said::Chunk(chunk, None)).unwrap();
+        up.send(Said::End(Ending::Complete)).unwrap();
+        let mut client = Uploader {
+            ends_after,
+            writes: 0,
+            has_ended: false,
+        };
+        let mut tally = Tally::default();
+        let outcome = run(
+            &mut client,
+            &mut Source::Upstream(Exchange::scripted(said, body)),
+            Upload::default(),
+            Instant::now(),
+            &Headers::new(),
+            &mut Stages::default(),
+            &mut tally,
+        )
+        .await;
+        assert_eq!(outcome, Outcome::Completed);
+        assert_eq!(client.writes, 2);
+        assert!(tally.request_is_through, "{ends_after}");
+        assert!(matches!(pieces.try_recv(), Ok(Piece::End)), "{ends_after}");
+    }
+}
