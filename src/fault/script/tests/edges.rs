@@ -202,13 +202,13 @@ fn a_fault_on_events_goes_on_when_another_one_is_switched_off() {
     };
     script.head(
         moment,
-        ResponseHead {
+        Box::new(ResponseHead {
             status: 200,
             reason: None,
             headers: [("content-type", "text/event-stream")]
                 .into_iter()
                 .collect(),
-        },
+        }),
     );
     script.lift(&[0]);
     for event in THREE {
