@@ -1,5 +1,9 @@
+use proptest::prelude::*;
+
 use super::Zlib;
 use crate::encoding::Flush;
+use crate::encoding::encode::tests::{any_flush, any_pieces};
+use crate::encoding::{Decoder, decode};
 
 /// A body of literals, matches from near and far, and numbers.
 fn body(size: usize, step: u64) -> Vec<u8> {
@@ -94,4 +98,58 @@ fn settings_that_are_out_of_range_are_moved_into_it() {
         zlib.finish(&mut out);
         assert!(out.len() < 100_000);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_flushed_pieces_at_any_settings_can_be_read_at_once_and_as_a_whole(
+        (level, window, memory) in (1..=9_u8, 9..=15_u8, 1..=9_u8),
+        pieces in any_pieces(),
+        flushes in proptest::collection::vec(any_flush(), 6),
+    ) {
+        let mut zlib = Zlib::new(level, window, memory);
+        let mut decoder = Decoder::new("deflate", 1 << 20).unwrap();
+        let (mut wire, mut sent) = (Vec::new(), 0);
+        let (mut given, mut read) = (Vec::new(), Vec::new());
+        for (piece, flush) in pieces.iter().zip(flushes) {
+            zlib.run(piece, flush, &mut wire);
+            given.extend_from_slice(piece);
+            read.extend(decoder.push(&wire[sent..]).unwrap());
+            sent = wire.len();
+            if flush != Flush::None {
+                prop_assert!(wire.ends_with(&[0, 0, 0xff, 0xff]));
+                prop_assert!(read == given, "{} bytes of {}", read.len(), given.len());
+            }
+        }
+        zlib.finish(&mut wire);
+        prop_assert!(decode("deflate", &wire, 1 << 20).unwrap() == given);
+    }
+}
+
+/// zlib 1.2.13 does the same.
+#[test]
+fn a_block_that_the_window_slid_over_is_not_stored() {
+    let noise = noise(762);
+    for (size, expected) in [(761, true), (762, false)] {
+        let mut zlib = Zlib::new(6, 9, 9);
+        let mut out = Vec::new();
+        zlib.run(&noise[..size], Flush::None, &mut out);
+        zlib.finish(&mut out);
+        let is_stored = out.len() == size + 5;
+        assert_eq!(is_stored, expected, "{size} bytes became {}", out.len());
+    }
+}
+
+/// Bytes without a pattern.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state: u32 = 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[1]
+    };
+    (0..size).map(|_| next()).collect()
 }
