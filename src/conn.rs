@@ -146,7 +146,7 @@ impl AsyncRead for Conn {
             // A failure shows in the next write, or forgives; what was sent to us must still be read.
             drop(this.poll_drain(cx));
         }
-        if this.ctl.is_deaf() {
+        if this.ctl.takes_nothing() {
             return Poll::Pending;
         }
         let before = buf.filled().len();

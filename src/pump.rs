@@ -190,7 +190,8 @@ pub async fn run<C: Client>(
                 }
                 heard = client.hear(), if may_listen && gate.is_none() => Turn::Heard(heard),
                 () = room(up.as_ref()), if up.is_some() && !pieces.is_empty() => Turn::Act(Act::Nothing),
-                () = std::future::ready(()), if is_tired => Turn::Act(Act::Nothing),
+                // Others on this thread have their turn too.
+                () = tokio::task::yield_now(), if is_tired => Turn::Act(Act::Nothing),
             }
         };
         let went = match turn {
@@ -296,13 +297,15 @@ async fn reach(mut sleep: Pin<&mut Option<Sleep>>, alarm: Option<&Alarm>, due: O
     let Some(due) = due else { return };
     let early = if alarm.is_some() { NEAR } else { EARLY };
     let until = due.checked_sub(early).unwrap_or(due);
-    match sleep.as_mut().as_pin_mut() {
-        Some(sleep) if sleep.deadline() == until => {}
-        Some(sleep) => sleep.reset(until),
-        None => sleep.set(Some(sleep_until(until))),
-    }
-    if let Some(sleep) = sleep.as_pin_mut() {
-        sleep.await;
+    if until > Instant::now() {
+        match sleep.as_mut().as_pin_mut() {
+            Some(sleep) if sleep.deadline() == until => {}
+            Some(sleep) => sleep.reset(until),
+            None => sleep.set(Some(sleep_until(until))),
+        }
+        if let Some(sleep) = sleep.as_pin_mut() {
+            sleep.await;
+        }
     }
     if let Some(alarm) = alarm {
         alarm.reach(due).await;

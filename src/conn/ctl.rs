@@ -25,6 +25,8 @@ pub struct ConnCtl {
     /// How many bytes may go out, if that is held down.
     allowance: AtomicUsize,
     is_deaf: AtomicBool,
+    /// Whether it was polled for a read since it became deaf.
+    was_polled: AtomicBool,
     is_held: AtomicBool,
     /// What goes out last, below all framing.
     last: Mutex<Option<Bytes>>,
@@ -105,11 +107,22 @@ impl ConnCtl {
     /// Whether nothing more is taken from the client: what polls a read then only has written what is held. Who polls so must
     /// not wait for it.
     pub fn be_deaf(&self, is_deaf: bool) {
+        self.was_polled.store(false, Ordering::Relaxed);
         self.is_deaf.store(is_deaf, Ordering::Relaxed);
     }
 
-    pub(super) fn is_deaf(&self) -> bool {
-        self.is_deaf.load(Ordering::Relaxed)
+    /// Whether anybody polled a read since it became deaf: nobody does once the client's next request has begun to come.
+    pub fn was_polled(&self) -> bool {
+        self.was_polled.load(Ordering::Relaxed)
+    }
+
+    /// Says whether a read that is polled now is to take nothing.
+    pub(super) fn takes_nothing(&self) -> bool {
+        let is_deaf = self.is_deaf.load(Ordering::Relaxed);
+        if is_deaf {
+            self.was_polled.store(true, Ordering::Relaxed);
+        }
+        is_deaf
     }
 
     /// Lets only so many more bytes out. What is held is written while the connection is read.

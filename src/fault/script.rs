@@ -325,7 +325,9 @@ impl Script {
 
     /// Whether the source is to be asked on though there is something to send.
     pub fn looks_ahead(&self) -> bool {
-        !self.is_over && self.flow.looks_ahead() && self.behind() < AHEAD
+        !self.is_over && self.flow.looks_ahead()
+            && self.queue.len() < CUES_AHEAD
+            && self.behind() < AHEAD
     }
 
     /// How many bytes of the body wait behind what is next.
@@ -425,6 +427,9 @@ impl Script {
 
 /// How much of the source is taken in ahead of what is sent: 1 MiB.
 const AHEAD: usize = 1024 * 1024;
+
+/// And how many cues: they are counted over and over.
+const CUES_AHEAD: usize = 1024;
 
 #[cfg(test)]
 mod tests;

@@ -205,7 +205,11 @@ impl Client for Http1Client<'_> {
         } else {
             self.ctl.allow(bytes);
         }
-        self.write_held().await?;
+        if !self.write_held().await? {
+            // As above: once the next request has begun to come, nobody reads either.
+            self.ctl.allow_all();
+            return Ok(true);
+        }
         let is_out = self.ctl.is_drained();
         if is_out {
             self.ctl.allow_all();
@@ -263,13 +267,14 @@ impl Client for Http1Client<'_> {
 impl Http1Client<'_> {
     /// Has the connection write what it may. It does so while it is read, and is not read as long as the upstream has not taken
     /// what was read before; so it is read without taking anything from the client.
-    async fn write_held(&mut self) -> Result<(), Left> {
+    /// Says whether it was read at all.
+    async fn write_held(&mut self) -> Result<bool, Left> {
         self.ctl.be_deaf(true);
         let result = loop {
             let heard = tokio::select! {
                 biased;
                 heard = self.listen() => heard,
-                () = std::future::ready(()) => break Ok(()),
+                () = std::future::ready(()) => break Ok(self.ctl.was_polled()),
             };
             match heard {
                 // What the session itself had read already, which is little.

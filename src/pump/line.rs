@@ -146,7 +146,9 @@ impl<'a> Line<'a> {
     /// Whether what the source says next is wanted, also where there is something to do before it.
     pub(super) fn is_open(&self, is_idle: bool) -> bool {
         let faults = self.stages.faults.as_ref();
-        (is_idle || faults.is_some_and(|faults| faults.script.looks_ahead())) && !self.is_over()
+        (is_idle || faults.is_some_and(|faults| faults.script.looks_ahead()))
+            && self.ahead.is_none()
+            && !self.is_over()
     }
 
     /// Whether the source said something whose turn has not come.
@@ -223,11 +225,23 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Whether something of a script is still to be done.
+    fn has_cues(&mut self) -> bool {
+        let now = since(self.request_end);
+        let faults = self.stages.faults.as_mut();
+        faults.is_some_and(|faults| faults.script.next(now).is_some())
+    }
+
     /// Takes what the source says. Gives what is to be done for it now.
     pub(super) fn take(&mut self, step: Step) -> Act {
         let Some(step) = self.feed(step) else {
             return self.unanswered().map_or(Act::Nothing, Act::GiveUp);
         };
+        if self.has_cues() {
+            // What came before it goes first.
+            self.ahead = Some(step);
+            return Act::Nothing;
+        }
         let due = due_of(&step, self.request_end);
         let cue = match cue_of(step, &mut self.room).map_err(|step| step.what) {
             Ok(cue) => cue,

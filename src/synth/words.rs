@@ -34,6 +34,9 @@ impl Words {
 
     /// Ends them before the first of these texts. Whether there was one.
     pub(super) fn end_before(&mut self, stops: &[String]) -> bool {
+        if stops.is_empty() {
+            return false;
+        }
         let text = self.text();
         let Some(mut left) = stops.iter().filter_map(|stop| text.find(stop)).min() else {
             return false;

@@ -290,3 +290,25 @@ fn each_choice_that_was_asked_for_is_answered() {
     }
     assert_eq!(texts, [said; 3]);
 }
+
+#[test]
+fn words_that_need_escaping_come_through_a_stream() {
+    let mut body = json!({
+        "model": "m",
+        "messages": [{ "role": "user", "content": "say \"hi\" \\o/ \u{1} é 🎭" }],
+        "min_tokens": 30,
+        "n": 2,
+    });
+    let whole = json_of(&chat(&body));
+    body["stream"] = json!(true);
+    let answer = chat(&body);
+    let said: String = events(&answer)
+        .iter()
+        .filter_map(|event| event["choices"][1]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(whole["choices"][1]["message"]["content"], said);
+    assert!(said.starts_with("You said: “say \"hi\" \\o/ \u{1} é 🎭” This"));
+    assert_eq!(answer.tokens, Some(1..31));
+    assert!((0..answer.chunks.len()).all(|index| answer.chunks.get(index).is_some()));
+    assert_eq!(answer.chunks.get(answer.chunks.len()), None);
+}
