@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{FAR, Line};
+use super::Line;
+use super::due::FAR;
 use crate::cue::{Drip, Silence};
 use crate::pump::{Client, Left, Tally};
 use crate::source::EARLY;

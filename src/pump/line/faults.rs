@@ -1,12 +1,19 @@
-//! The faults of one exchange, and whether they may go on.
+//! The faults of one exchange, and whether they may go on: what ends when one is switched off, how fast the request may come,
+//! and how exactly their times are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::FAR;
+use tokio::time::Instant;
+
+use super::Line;
+use super::doing::Doing;
+use super::due::{Due, FAR};
 use crate::alarm::Alarm;
 use crate::board::Watch;
+use crate::cue::Cue;
 use crate::fault::script::Script;
+use crate::pump::{Client, Left, Outcome};
 
 /// The faults of one exchange: what they do, and whether they still may.
 #[derive(Debug)]
@@ -37,5 +44,120 @@ impl Faults {
         )]
         let seconds = bytes as f64 / rate.max(1) as f64;
         Some(Duration::from_secs_f64(seconds.min(FAR.as_secs_f64())))
+    }
+}
+
+impl Line<'_> {
+    /// What keeps the times of faults, if the runtime's timer does not.
+    pub(super) fn alarm(&self) -> Option<&Arc<Alarm>> {
+        self.stages.faults.as_ref()?.alarm.as_ref()
+    }
+
+    /// What to wait with until this.
+    pub(in crate::pump) fn alarm_for(&self, due: Due) -> Option<Arc<Alarm>> {
+        match due {
+            Due::Exactly(_) => self.alarm().cloned(),
+            Due::Now | Due::At(_) => None,
+        }
+    }
+
+    /// Resolves when a fault may have been switched off.
+    pub(in crate::pump) async fn turned(&mut self) {
+        match &mut self.stages.faults {
+            Some(faults) => faults.watch.turned().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether a fault may have been switched off just now.
+    pub(in crate::pump) fn is_turned(&self) -> bool {
+        let faults = self.stages.faults.as_ref();
+        faults.is_some_and(|faults| faults.watch.is_turned())
+    }
+
+    /// Ends what was switched off.
+    pub(in crate::pump) async fn lift<C: Client>(&mut self, client: &mut C) -> Result<(), Left> {
+        let Some(faults) = &mut self.stages.faults else {
+            return Ok(());
+        };
+        let lifted = faults.watch.lifted();
+        faults.script.lift(&lifted);
+        for timed in &mut self.shaped {
+            if let (Cue::Hold(silence), Some(fault)) = (&mut timed.cue, timed.fault)
+                && lifted.contains(&fault)
+            {
+                silence.time = Some(Duration::ZERO);
+            }
+        }
+        if !lifted.is_empty() {
+            // What was next may have gone with its fault.
+            client.uncork()?;
+        }
+        for fault in lifted {
+            faults.watch.release(fault);
+            if self.doing.as_ref().and_then(Doing::fault) == Some(fault)
+                && let Some(Doing::Drip { .. }) = self.doing.take()
+            {
+                client.let_out(usize::MAX).await?;
+            }
+        }
+        if faults.script.upload_rate().is_none() {
+            self.gate = None;
+        }
+        Ok(())
+    }
+
+    /// The end, where a source is wanted after all and the client has seen nothing: [`Script::is_unanswered`] tells it from others.
+    pub(in crate::pump) fn unanswered(&self) -> Option<Outcome> {
+        let faults = self.stages.faults.as_ref()?;
+        faults.script.is_unanswered().then_some(Outcome::Cut)
+    }
+
+    /// When the next piece of the request may be read, if it may not be read now.
+    pub(in crate::pump) fn gate(&self) -> Option<Instant> {
+        self.gate
+    }
+
+    /// The next piece may be read.
+    pub(in crate::pump) fn open_gate(&mut self) {
+        self.gate = None;
+    }
+
+    /// So much of the request was read.
+    pub(in crate::pump) fn close_gate(&mut self, bytes: usize) {
+        let pause = self
+            .stages
+            .faults
+            .as_mut()
+            .and_then(|faults| faults.pause_for(bytes));
+        self.gate = pause.map(|pause| Instant::now() + pause);
+    }
+
+    /// Notes how exactly the moment of a fault was kept.
+    pub(super) fn note(&self, fault: usize, intended: Instant) {
+        if let Some(faults) = &self.stages.faults {
+            let now = Instant::now();
+            let late = now.saturating_duration_since(intended).as_micros();
+            let early = intended.saturating_duration_since(now).as_micros();
+            let error =
+                i64::try_from(late).unwrap_or(i64::MAX) - i64::try_from(early).unwrap_or(i64::MAX);
+            faults.watch.timed(fault, error);
+        }
+    }
+
+    /// The head is out: what acts on nothing else has ended.
+    pub(super) fn release_with_head(&mut self) {
+        if let Some(faults) = &mut self.stages.faults {
+            for fault in faults.script.ended_with_head() {
+                faults.watch.release(fault);
+            }
+        }
+    }
+
+    /// A fault has ended.
+    pub(super) fn release(&mut self, fault: usize) {
+        if let Some(faults) = &mut self.stages.faults {
+            faults.watch.release(fault);
+        }
     }
 }

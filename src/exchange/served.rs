@@ -1,0 +1,186 @@
+//! The client's side of an exchange: what is known of it, what was counted, and what can be done there.
+//!
+//! Has the pump carry one source, or an answer of our own. Which source that is, it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Report;
+use crate::arm;
+use crate::board::{Board, Live};
+use crate::cassette::Claim;
+use crate::fault::bucket::Charge;
+use crate::message::Headers;
+use crate::pump::{self, Client, Left, Outcome, Stages, Tally, Upload};
+use crate::refusal::Refused;
+use crate::shape::pacer::Pacer;
+use crate::source::{Source, Synth};
+
+/// The client's side of an exchange, and what is counted there.
+pub(super) struct Served<'a, C> {
+    pub(super) client: &'a mut C,
+    route: &'a str,
+    is_marked: bool,
+    pub(super) tally: Tally,
+    /// When the request was through, if it was read before an answer was chosen.
+    pub(super) request_end: Option<Instant>,
+    /// What the answer passes on its way.
+    pub(super) stages: Stages,
+    /// The faults that hit the exchange.
+    pub(super) faults: Vec<String>,
+    /// Whether they answer alone.
+    pub(super) is_before_source: bool,
+    /// What rate limits charged.
+    pub(super) charges: Vec<(Arc<Live>, Charge)>,
+    /// Since when faults are.
+    pub(super) board: Option<Arc<Board>>,
+    /// Given up when an answer is chosen: a recording of it has its own by then.
+    pub(super) claim: Option<Claim>,
+}
+
+impl<'a, C: Client> Served<'a, C> {
+    /// Of a client on this route; `is_marked`: answers get headers of ours.
+    pub(super) fn new(client: &'a mut C, route: &'a str, is_marked: bool) -> Self {
+        Self {
+            client,
+            route,
+            is_marked,
+            tally: Tally::default(),
+            request_end: None,
+            stages: Stages::default(),
+            faults: Vec::new(),
+            is_before_source: false,
+            charges: Vec::new(),
+            board: None,
+            claim: None,
+        }
+    }
+
+    /// Has the pump carry a source to its end, and answers for ourselves where the upstream gave no answer.
+    pub(super) async fn pump(
+        &mut self,
+        mut source: Source,
+        upload: Upload,
+        name: &'static str,
+        recording: Option<&str>,
+    ) -> Report {
+        let mut stages = std::mem::take(&mut self.stages);
+        let outcome = self
+            .run(&mut source, upload, name, recording, &mut stages)
+            .await;
+        self.settle(&stages, &outcome);
+        if let Outcome::NoAnswer(error) = &outcome {
+            let refused = Refused::no_answer(error);
+            let mut report = Box::pin(self.refuse(refused, Upload::default())).await;
+            report.source = name;
+            if report.outcome == Outcome::Completed {
+                report.outcome = outcome;
+            }
+            return report;
+        }
+        self.report(name, recording, outcome)
+    }
+
+    /// Counts what became of the faults, and settles what was charged.
+    pub(super) fn settle(&mut self, stages: &Stages, outcome: &Outcome) {
+        if let Some(faults) = &stages.faults {
+            let charges = std::mem::take(&mut self.charges);
+            let now = self
+                .board
+                .as_ref()
+                .map_or(Duration::ZERO, |board| board.age());
+            arm::settle(faults, charges, *outcome == Outcome::ClientLeft, now);
+        }
+    }
+
+    /// Has the pump carry a source. Its times count from the end of the request, where that was read before.
+    pub(super) async fn run(
+        &mut self,
+        source: &mut Source,
+        upload: Upload,
+        name: &str,
+        recording: Option<&str>,
+        stages: &mut Stages,
+    ) -> Outcome {
+        self.claim = None;
+        let mut marks = Headers::new();
+        if self.is_marked {
+            marks.push("x-rehearsal-source", name.to_owned());
+            if let Some(recording) = recording {
+                marks.push("x-rehearsal-recording", recording.to_owned());
+            }
+            for fault in self.faults.iter().filter(|_| stages.faults.is_some()) {
+                marks.push("x-rehearsal-fault", fault.clone());
+            }
+        }
+        let request_end = self.request_end.unwrap_or_else(Instant::now);
+        pump::run(
+            self.client,
+            source,
+            upload,
+            request_end,
+            &marks,
+            stages,
+            &mut self.tally,
+        )
+        .await
+    }
+
+    /// Answers for ourselves. What is left of the request is not read.
+    pub(super) async fn refuse(&mut self, refused: Refused, upload: Upload) -> Report {
+        let is_through = upload.is_through || self.tally.request_is_through;
+        let mut source = Source::Synth(Synth::new(refused.answer(), Pacer::instant()));
+        let upload = Upload {
+            read: None,
+            is_through,
+        };
+        let outcome = self
+            .run(&mut source, upload, "refusal", None, &mut Stages::default())
+            .await;
+        self.report("refusal", None, outcome)
+    }
+
+    /// What became of the exchange; it is over.
+    pub(super) fn report(
+        &mut self,
+        source: &'static str,
+        recording: Option<&str>,
+        outcome: Outcome,
+    ) -> Report {
+        Report {
+            route: self.route.to_owned(),
+            source,
+            recording: recording.map(str::to_owned),
+            faults: std::mem::take(&mut self.faults),
+            outcome,
+            tally: std::mem::take(&mut self.tally),
+        }
+    }
+
+    /// Waits as long as so many bytes of the request take at the rate that a fault sets.
+    pub(super) async fn slow_down(&mut self, bytes: usize) -> Result<(), Left> {
+        let Some(faults) = &mut self.stages.faults else {
+            return Ok(());
+        };
+        if let Some(pause) = faults.pause_for(bytes) {
+            pump::rest(pause, &mut faults.watch).await;
+        }
+        Ok(())
+    }
+
+    /// Reads and forgets what is left of the request: an answer counts from its end.
+    pub(super) async fn read_rest(&mut self) -> Result<(), Left> {
+        while !self.tally.request_is_through {
+            self.tally.request_is_through = self.client.hear().await?.is_none();
+            self.request_end = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// The client left before there was an answer.
+    pub(super) fn left(&mut self) -> Report {
+        self.report("none", None, Outcome::ClientLeft)
+    }
+}
