@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::body::Collected;
 use super::served::Served;
 use super::{Exchange, Report};
@@ -54,10 +56,10 @@ impl Exchange<'_> {
         served: &mut Served<'_, C>,
         collected: Collected,
     ) -> Report {
-        // Nothing is kept of a body that is larger than may be in memory: there is nothing to go on with.
+        // Such a fault may take for ever, and many may hold what they keep: without a body there is nothing to go on with.
         let kept = match collected {
-            Collected::Whole(body) => Some(body),
-            Collected::TooLarge(_) => None,
+            Collected::Whole(body) if body.len() <= KEPT_MAX => Some(body),
+            Collected::Whole(_) | Collected::TooLarge(_) => None,
         };
         if let Err(Left) = served.read_rest().await {
             return served.left();
@@ -90,6 +92,8 @@ impl Exchange<'_> {
                 faults.script.begin_again();
                 served.stages = stages;
                 served.claim = self.flow.claim();
+                // The times of the answer begin now.
+                served.request_end = Some(Instant::now());
                 return Box::pin(self.answer(served, Collected::Whole(body))).await;
             }
             served.client.cut(Cut::Close).await;
@@ -98,3 +102,6 @@ impl Exchange<'_> {
         served.report("fault", None, outcome)
     }
 }
+
+/// The largest body that is kept for an answer that may yet be wanted.
+const KEPT_MAX: usize = 256 * 1024;

@@ -325,7 +325,8 @@ impl Script {
 
     /// Whether the source is to be asked on though there is something to send.
     pub fn looks_ahead(&self) -> bool {
-        !self.is_over && self.flow.looks_ahead()
+        !self.is_over
+            && self.flow.looks_ahead()
             && self.queue.len() < CUES_AHEAD
             && self.behind() < AHEAD
     }
