@@ -70,3 +70,18 @@ def test_a_head_in_drips_does_not_wait_with_the_upload(rehearsal, deaf, framing)
         client.shutdown(socket.SHUT_RDWR)
         sender.join(20)
         assert not sender.is_alive()
+
+
+def test_a_head_in_drips_is_not_stopped_by_the_next_request(rehearsal):
+    route = '[[route]]\nmode = "synthesize"\nupstream = "fake"\n'
+    proxy = rehearsal(config=route + fault('slow_head = { bytes = 4, every = "50ms" }'))
+    with socket.create_connection((proxy.host, proxy.port), timeout=20) as client:
+        request = f"GET /v1/models HTTP/1.1\r\nhost: {proxy.host}\r\n\r\n".encode()
+        client.sendall(request)
+        time.sleep(0.2)
+        client.sendall(request)
+        got = b""
+        while got.count(b'"object":"list"') < 2:
+            part = client.recv(65536)
+            assert part, got
+            got += part

@@ -32,7 +32,10 @@ CASES = [
         *both(limited(*exactly(0.05))),
         note="the finer one wins",
     ),
-    Case("retry-after-date", busy(retry_after=SOON), "create", *both(limited((30, 101), (30, 101))), hurry=True),
+    Case(
+        "retry-after-date", f"{busy(retry_after=SOON)}\nallow_long_retry_after = true", "create",
+        *both(limited((30, 101), (30, 101))), hurry=True,
+    ),
     Case(
         "retry-after-61", f"{busy(retry_after='61')}\nallow_long_retry_after = true", "create",
         *both(limited(*exactly(61))),
