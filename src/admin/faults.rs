@@ -52,7 +52,7 @@ pub(super) async fn switch(
     body: Body,
 ) -> Answer {
     let (route, rule) = said(named)?;
-    turn(&shared.board, &Name { route, rule }, &body)
+    turn(&shared, &Name { route, rule }, &body)
 }
 
 /// The same for a route that is called `explain`.
@@ -63,10 +63,10 @@ pub(super) async fn switch_of_explain(
 ) -> Answer {
     let rule = said(named)?;
     let route = "explain".to_owned();
-    turn(&shared.board, &Name { route, rule }, &body)
+    turn(&shared, &Name { route, rule }, &body)
 }
 
-fn turn(board: &Board, name: &Name, body: &Body) -> Answer {
+fn turn(shared: &Shared, name: &Name, body: &Body) -> Answer {
     let Switch { on, ttl } = read(body)?;
     let time = ttl.map(some_time).transpose()?;
     if !on && time.is_some() {
@@ -75,6 +75,7 @@ fn turn(board: &Board, name: &Name, body: &Body) -> Answer {
             "`ttl` says how long a rule stays on, so it needs `on` to be true",
         ));
     }
+    let board = shared.take_order()?;
     let is_known = board.switch(name, on, time);
     if is_known {
         tracing::info!(route = name.route, rule = name.rule, on, ttl = ?time, "a fault was switched");
@@ -92,16 +93,17 @@ pub(super) async fn set_ttl(
     let Ttl { ttl } = read(&body)?;
     let time = some_time(ttl)?;
     let name = Name { route, rule };
-    if shared.board.set_ttl(&name, time) {
+    let board = shared.take_order()?;
+    if board.set_ttl(&name, time) {
         tracing::info!(route = name.route, rule = name.rule, ttl = ?time, "a fault got a time to live");
     }
-    now(&shared.board, &name)
+    now(board, &name)
 }
 
 /// `POST /v1/faults/kill`
 pub(super) async fn kill(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
     let Kill { killed } = read(&body)?;
-    shared.board.kill(killed);
+    shared.take_order()?.kill(killed);
     tracing::info!(killed, "the kill switch for faults was moved");
     Ok(Json(json!({ "killed": killed })))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -160,6 +160,20 @@ fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
+impl Shared {
+    /// What an order is carried out on, once it was heard to its end.
+    fn take_order(&self) -> Result<&Board, Refusal> {
+        if self.stages.is_left() {
+            // The successor knows how faults stood before this order, and would not hear of it.
+            return Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "another process has taken over: ask again, on a new connection, and that one answers",
+            ));
+        }
+        Ok(&self.board)
+    }
+}
+
 /// `GET /readyz`: whether new connections are taken.
 async fn readyz(State(shared): State<Arc<Shared>>) -> Result<&'static str, Refusal> {
     if shared.stages.is_ending.load(Ordering::Relaxed) {
@@ -172,12 +186,6 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Result<&'static str, Refus
 /// Asks the guard before anything else is looked at.
 async fn watch(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let mut response = match shared.guard.admit(request.uri(), request.headers()) {
-        // The successor knows how faults stood before this order, and would not hear of it.
-        Ok(()) if shared.stages.is_left() && request.method() == Method::POST => Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "another process has taken over: ask again, on a new connection, and that one answers",
-        )
-        .into_response(),
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };

@@ -96,23 +96,41 @@ async fn read_to(client: &mut TcpStream, end: &str) -> String {
 #[tokio::test]
 async fn an_order_that_the_successor_would_not_hear_of_is_refused() {
     const BODY: &str = r#"{"killed":true}"#;
-    let (address, stages) = start().await;
-    for (is_left, expected) in [(false, "HTTP/1.1 200 "), (true, "HTTP/1.1 503 ")] {
+    for (leaves, expected) in [
+        (Leaves::Never, "HTTP/1.1 200 "),
+        (Leaves::BeforeBody, "HTTP/1.1 503 "),
+        (Leaves::Before, "HTTP/1.1 503 "),
+    ] {
+        let (address, stages) = start().await;
         // On a connection that was there before.
         let mut client = connect(address).await;
         let health = format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\n\r\n");
         client.write_all(health.as_bytes()).await.unwrap();
         read_to(&mut client, "ok\n").await;
-        if is_left {
+        if leaves == Leaves::Before {
             stages.leave();
         }
-        let kill = format!(
+        let head = format!(
             "POST /v1/faults/kill HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer right\r\n\
-             content-length: {}\r\n\r\n{BODY}",
+             expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
             BODY.len()
         );
-        client.write_all(kill.as_bytes()).await.unwrap();
+        client.write_all(head.as_bytes()).await.unwrap();
+        // By then its head was looked at.
+        read_to(&mut client, "\r\n\r\n").await;
+        if leaves == Leaves::BeforeBody {
+            stages.leave();
+        }
+        client.write_all(BODY.as_bytes()).await.unwrap();
         let answer = read_to(&mut client, "}").await;
         assert!(answer.starts_with(expected), "{answer}");
     }
+}
+
+/// When another process takes over.
+#[derive(PartialEq)]
+enum Leaves {
+    Never,
+    BeforeBody,
+    Before,
 }

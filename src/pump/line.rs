@@ -152,9 +152,9 @@ impl<'a> Line<'a> {
 
     /// Whether something of a script is still to be done.
     fn has_cues(&mut self) -> bool {
-        let now = since(self.request_end);
+        let request_end = self.request_end;
         let faults = self.stages.faults.as_mut();
-        faults.is_some_and(|faults| faults.script.next(now).is_some())
+        faults.is_some_and(|faults| faults.script.next(since(request_end)).is_some())
     }
 
     /// Takes what the source says. Gives what is to be done for it now.

@@ -19,7 +19,7 @@ use crate::fault::script::{Armed, Scene, Script};
 use crate::message::{RequestHead, ResponseHead};
 use crate::shape::pacer::Pacer;
 use crate::shape::schedule::Timing;
-use crate::source::{Replay, Synth};
+use crate::source::{Replay, Step, Synth, What};
 use crate::synth::Answer;
 
 mod heard;
@@ -318,8 +318,8 @@ async fn trailers_are_replayed_between_the_last_chunk_and_the_end() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_ready_leaves_together_under_a_fault_too() {
+/// A latency at work.
+fn late() -> Stages {
     let armed = Armed {
         kind: Kind::Latency {
             time: "50ms".parse().unwrap(),
@@ -342,14 +342,41 @@ async fn what_is_ready_leaves_together_under_a_fault_too() {
         seed: 7,
         now: SystemTime::UNIX_EPOCH,
     };
-    let mut stages = Stages {
+    Stages {
         faults: Some(Faults {
             script: Box::new(Script::new(vec![armed], scene)),
             watch: Arc::new(Board::new()).watch(Vec::new()),
             alarm: None,
         }),
         shape: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_goes_before_a_rest_that_cannot_be_read() {
+    let mut stages = late();
+    let start = Instant::now();
+    let mut line = Line::new(&mut stages, start);
+    let step = |what| Step {
+        due: None,
+        came: Some(start),
+        what,
     };
+    let head = answer(&[]).head;
+    line.take(step(What::Head(Box::new(head))));
+    let act = line.take(step(What::Unreadable("torn".to_owned())));
+    assert!(matches!(act, Act::Nothing) && line.is_ahead());
+    assert!(!line.is_open(true), "nothing comes behind it");
+    assert!(matches!(line.play(), Act::Carry(_)), "the head");
+    let nothing = Pacer::instant();
+    let mut source = Source::Synth(Synth::new(answer(&[]), nothing));
+    let step = line.at_hand(&mut source).await.unwrap();
+    assert!(matches!(line.take(step), Act::BreakOff(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_ready_leaves_together_under_a_fault_too() {
+    let mut stages = late();
     let answer = answer(&[(0, "a"), (0, "b"), (30, "c")]);
     let timing = Timing::Recorded { speed: 1.0 };
     let pacer = Pacer::new(&timing, false, Dialect::Plain, Draw::from_bits(0));
