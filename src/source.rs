@@ -1,8 +1,5 @@
 //! Where an answer comes from: an upstream, a recording, or made up. All the same to the pump: a head, then timed chunks.
 
-use std::fs::File;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,13 +7,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use crate::call::{Piece, Said, UpstreamError};
-use crate::cassette::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
-use crate::encoding::{Encoder, EncodingError};
 use crate::message::{Ending, Headers, ResponseHead};
-use crate::shape::pacer::Pacer;
-use crate::synth::Answer;
 use crate::upstream::Exchange;
-use crate::wire::frame_for_http1;
+
+pub use replay::Replay;
+pub use synth::Synth;
+
+mod replay;
+mod synth;
 
 /// The source of one answer.
 pub enum Source {
@@ -56,33 +54,6 @@ pub enum What {
     Failed(UpstreamError),
     /// The recording can't be read on.
     Unreadable(String),
-}
-
-/// A recording as it is played.
-pub struct Replay {
-    recording: Arc<Recording>,
-    pacer: Pacer,
-    /// When the last step was due.
-    said: Option<Duration>,
-    position: Position,
-    side: Option<(SideFile, File)>,
-    /// Bytes of the current item that were handed out.
-    taken: usize,
-    /// What the items pass through that are too large to be encoded before.
-    encoder: Option<Encoder>,
-    /// The next step: when a step is due depends on what it is.
-    ahead: Option<Paced>,
-}
-
-/// A made-up answer as it is played.
-pub struct Synth {
-    answer: Answer,
-    pacer: Pacer,
-    /// When the last step was due.
-    said: Option<Duration>,
-    position: Position,
-    /// When the next step is due, from the end of the request; `None` for at once.
-    due: Option<Duration>,
 }
 
 /// What there is to do, and when, from the end of the request; `None` for at once.
@@ -136,8 +107,8 @@ impl Source {
     pub fn is_ready(&self, request_end: Instant) -> bool {
         let (due, said) = match self {
             Self::Upstream(exchange) => return exchange.is_ready(),
-            Self::Replay(replay) => (replay.ahead.as_ref().and_then(|(due, _)| *due), replay.said),
-            Self::Synth(synth) => (synth.due, synth.said),
+            Self::Replay(replay) => replay.dues(),
+            Self::Synth(synth) => synth.dues(),
         };
         // What is due together leaves together, though the first of it is said a little early.
         due.is_none_or(|due| {
@@ -170,295 +141,12 @@ impl Source {
     }
 }
 
-impl Replay {
-    /// From the beginning, in this pace.
-    ///
-    /// # Errors
-    /// If the recording has its body in a side file that can't be opened, or is not of a whole answer.
-    pub fn new(recording: Arc<Recording>, pacer: Pacer) -> io::Result<Self> {
-        if recording.head.status < 200 {
-            let status = recording.head.status;
-            return Err(io::Error::other(format!(
-                "its status is {status}, which ends no answer"
-            )));
-        }
-        let (side, encoder) = match &recording.playback {
-            None => (&recording.side, None),
-            Some(playback) => (&playback.side, playback.encoder.as_ref()),
-        };
-        let side = match side {
-            Some(side) => Some((side.clone(), side.open()?)),
-            None => None,
-        };
-        let encoder = match encoder {
-            Some(again) => {
-                let size = usize::try_from(recording.body_bytes()).unwrap_or(usize::MAX);
-                let encoder = again.encoder(size, recording.items.len());
-                Some(encoder.map_err(io::Error::other)?)
-            }
-            None => None,
-        };
-        let mut replay = Self {
-            recording,
-            pacer,
-            position: Position::Head,
-            side,
-            taken: 0,
-            encoder,
-            ahead: None,
-            said: None,
-        };
-        replay.ahead = Some(replay.look());
-        Ok(replay)
-    }
-
-    /// When the next step is due in the recording, from the end of the request.
-    fn at(&self) -> Duration {
-        let items = self.items();
-        let last = || items.last().map_or(Duration::ZERO, |item| item.at);
-        let after_head = match self.position {
-            Position::Head => Duration::ZERO,
-            Position::Item(index) => items.get(index).map_or_else(last, |item| item.at),
-            Position::Trailers | Position::Over => last(),
-        };
-        self.recording.head_after + after_head
-    }
-
-    /// What is played after the head.
-    fn items(&self) -> &[Item] {
-        match &self.recording.playback {
-            Some(playback) => &playback.items,
-            None => &self.recording.items,
-        }
-    }
-
-    fn head(&self) -> ResponseHead {
-        match &self.recording.playback {
-            Some(playback) => playback.head.clone(),
-            None => self.recording.head.clone(),
-        }
-    }
-
-    fn next(&mut self, request_end: Instant) -> Step {
-        let paced = match self.ahead.take() {
-            Some(paced) => paced,
-            None => self.look(),
-        };
-        self.said = paced.0;
-        self.ahead = Some(self.look());
-        step(request_end, paced)
-    }
-
-    fn look(&mut self) -> Paced {
-        let mut came = self.at();
-        let what = loop {
-            let what = match self.position {
-                Position::Head => {
-                    self.position = self.item_from(0);
-                    let mut head = self.head();
-                    if self.recording.protocol != "http/1.1" {
-                        frame_for_http1(&mut head, &self.recording.request.method);
-                    }
-                    What::Head(Box::new(head))
-                }
-                Position::Item(index) => self.item(index),
-                Position::Trailers => {
-                    self.position = Position::Over;
-                    What::Trailers(self.recording.trailers.clone().unwrap_or_default())
-                }
-                Position::Over => self.end(),
-            };
-            // An encoder may keep a piece to itself; then the next one is due.
-            match what {
-                What::Chunk(bytes, _) if bytes.is_empty() => {}
-                what => break what,
-            }
-            came = self.at();
-        };
-        let body = match self.recording.items.as_slice() {
-            [
-                Item {
-                    body: ItemBody::Inline(body),
-                    ..
-                },
-            ] => Some(body.clone()),
-            _ => None,
-        };
-        (due(&mut self.pacer, came, &what, body.as_deref()), what)
-    }
-
-    /// The end, or what an encoder still held before it.
-    fn end(&mut self) -> What {
-        let ending = self.recording.ending;
-        match self.encoder.take() {
-            Some(encoder) if ending == Ending::Complete => encoded(encoder.finish()),
-            Some(_) | None => What::End(ending),
-        }
-    }
-
-    /// The first item from this one on that goes to the client as a piece of the body.
-    fn item_from(&self, index: usize) -> Position {
-        let is_played =
-            |item: &Item| item.direction == Direction::Down && item.kind == ItemKind::Bytes;
-        let rest = self.items().get(index..).unwrap_or_default();
-        rest.iter()
-            .position(|item| is_played(item) && !item.body.is_empty())
-            .map_or_else(
-                || self.after_body(),
-                |skipped| Position::Item(index + skipped),
-            )
-    }
-
-    fn after_body(&self) -> Position {
-        if self.recording.trailers.is_some() {
-            Position::Trailers
-        } else {
-            Position::Over
-        }
-    }
-
-    fn item(&mut self, index: usize) -> What {
-        match self.items().get(index).map(|item| item.body.clone()) {
-            None => What::End(self.recording.ending),
-            Some(ItemBody::Inline(bytes)) => {
-                self.position = self.item_from(index + 1);
-                What::Chunk(bytes, None)
-            }
-            Some(ItemBody::Side { offset, len }) => self.read_side(index, offset, len),
-        }
-    }
-
-    /// A piece of an item that lies in the side file: at most [`SIDE_READ`] at a time, whatever the item claims.
-    fn read_side(&mut self, index: usize, offset: u64, len: usize) -> What {
-        let count = (len - self.taken).min(SIDE_READ);
-        let read = match &self.side {
-            Some((side, file)) => side.read_at(file, offset + self.taken as u64, count),
-            None => Err(io::ErrorKind::NotFound.into()),
-        };
-        match read {
-            Ok(bytes) => {
-                self.taken += count;
-                let is_through = self.taken >= len;
-                if is_through {
-                    self.taken = 0;
-                    self.position = self.item_from(index + 1);
-                }
-                match &mut self.encoder {
-                    None => What::Chunk(bytes, None),
-                    Some(encoder) if is_through => encoded(encoder.push(&bytes)),
-                    Some(encoder) => encoded(encoder.push_part(&bytes)),
-                }
-            }
-            Err(error) => {
-                self.position = Position::Over;
-                What::Unreadable(format!(
-                    "the body of {} can't be read on: {error}",
-                    self.recording.name
-                ))
-            }
-        }
-    }
-}
-
-impl Synth {
-    /// From the beginning, in this pace.
-    pub fn new(answer: Answer, pacer: Pacer) -> Self {
-        let mut synth = Self {
-            answer,
-            pacer,
-            said: None,
-            position: Position::Head,
-            due: None,
-        };
-        synth.due = synth.pace();
-        synth
-    }
-
-    fn next(&mut self, request_end: Instant) -> Step {
-        let what = self.take();
-        self.said = self.due;
-        self.due = self.pace();
-        step(request_end, (self.said, what))
-    }
-
-    /// The next step; after it the one that follows is the next.
-    fn take(&mut self) -> What {
-        match self.position {
-            Position::Head => {
-                self.position = Position::Item(0);
-                What::Head(Box::new(self.answer.head.clone()))
-            }
-            Position::Item(index) => {
-                if let Some(bytes) = self.answer.chunks.take(index) {
-                    self.position = Position::Item(index + 1);
-                    What::Chunk(bytes, None)
-                } else {
-                    self.position = Position::Over;
-                    What::End(Ending::Complete)
-                }
-            }
-            Position::Trailers | Position::Over => What::End(Ending::Complete),
-        }
-    }
-
-    /// When the next step is due; to be asked once for each.
-    fn pace(&mut self) -> Option<Duration> {
-        let Answer {
-            head,
-            chunks,
-            tokens,
-        } = &self.answer;
-        let last = || {
-            let last = chunks.len().checked_sub(1);
-            last.and_then(|last| chunks.at(last)).unwrap_or_default()
-        };
-        match self.position {
-            Position::Head => {
-                let body = chunks.only();
-                self.pacer.head(Duration::ZERO, head, body.as_deref())
-            }
-            Position::Item(index) => match (chunks.at(index), tokens) {
-                (Some(came), Some(tokens)) => {
-                    self.pacer.counted(came, tokens.contains(&index).into())
-                }
-                (Some(came), None) => {
-                    let bytes = chunks.get(index).unwrap_or_default();
-                    self.pacer.chunk(came, &bytes)
-                }
-                (None, _) => self.pacer.end(last()),
-            },
-            Position::Trailers | Position::Over => self.pacer.end(last()),
-        }
-    }
-}
-
 fn step(request_end: Instant, (due, what): Paced) -> Step {
     Step {
         due: due.map(|due| moment(request_end, due)),
         // A known answer was there from the beginning, also where a fault has held its head back since.
         came: Some(request_end),
         what,
-    }
-}
-
-/// When a step of a known answer is due; `body` is its body where that is one piece.
-fn due(pacer: &mut Pacer, came: Duration, what: &What, body: Option<&[u8]>) -> Option<Duration> {
-    match what {
-        What::Head(head) => pacer.head(came, head, body),
-        What::Chunk(bytes, _) => pacer.chunk(came, bytes),
-        What::Interim(_)
-        | What::Trailers(_)
-        | What::End(_)
-        | What::Failed(_)
-        | What::Unreadable(_) => pacer.end(came),
-    }
-}
-
-/// What an encoder made, perhaps nothing yet.
-fn encoded(result: Result<Vec<u8>, EncodingError>) -> What {
-    match result {
-        Ok(bytes) => What::Chunk(bytes.into(), None),
-        Err(error) => What::Unreadable(format!("the body can't be encoded again: {error}")),
     }
 }
 
@@ -474,6 +162,3 @@ const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 /// and to that of the system's poll, so that a wait is late by 1.1 to 1.2 ms in the median (1.x, measured). So asked, the
 /// median is within 0.3 ms of the moment.
 pub(crate) const EARLY: Duration = Duration::from_micros(999);
-
-/// One read of a side file.
-const SIDE_READ: usize = 256 * 1024;

@@ -8,7 +8,7 @@ import time
 import pytest
 import wire
 from conftest import route
-from rawclient import Client
+from rawclient import Client, post_json
 from test_faults import ALL, ASK, DONE, EVENTS, PATH, broken, fault, go  # noqa: F401 - `broken` is a fixture
 from upstream import answer, stream
 
@@ -126,3 +126,28 @@ def test_a_recording_of_another_route_is_told_as_such(rehearsal, upstream, casse
         missed = client.ask("GET", "/one", [("x-special", "1")])
     assert missed.status == 404
     assert "which is the same request to another route" in json.loads(missed.body)["error"]["message"]
+
+
+# A fault that answers alone, before an upstream that may cost money.
+
+BEFORE_SOURCE = [
+    "status = 503",
+    "empty = true",
+    'garbage = "64B"',
+    "html_200 = true",
+    'rate_limit = { requests = 1, per = "1h" }\nallow_long_retry_after = true',
+    'cut = { after = "before-head", how = "reset" }',
+    "blackhole = true",
+]
+
+
+@pytest.mark.parametrize("kind", BEFORE_SOURCE, ids=lambda kind: kind.split(" ")[0])
+@pytest.mark.parametrize("mode", ["forward", "record"])
+def test_the_upstream_is_not_asked_by_what_a_fault_answers_alone(rehearsal, upstream, cassette, mode, kind):
+    upstream.on(PATH, stream(EVENTS, 0))
+    proxy = rehearsal(config=route(mode, upstream, fault(kind), cassette=cassette))
+    is_limit = kind.startswith("rate_limit")
+    for number in range(3):
+        got = post_json(proxy.url, PATH, ASK, timeout=1 if kind.startswith("blackhole") else 20)
+        assert (got.body == ALL) == (is_limit and number == 0)
+    assert len(upstream.requests) == int(is_limit), "one is within the limit"

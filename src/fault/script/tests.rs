@@ -342,6 +342,17 @@ fn an_error_in_a_stream_has_the_shape_that_was_asked_for() {
     }
 }
 
+/// The head of an event stream.
+fn event_stream() -> ResponseHead {
+    ResponseHead {
+        status: 200,
+        reason: None,
+        headers: [("content-type", "text/event-stream")]
+            .into_iter()
+            .collect(),
+    }
+}
+
 /// What a client gets whose faults are all ended once `seen` cues went out, of a stream that came in one piece.
 fn play_and_lift(kinds: Vec<Kind>, seen: usize) -> Vec<String> {
     let all: Vec<usize> = (0..kinds.len()).collect();
@@ -350,17 +361,7 @@ fn play_and_lift(kinds: Vec<Kind>, seen: usize) -> Vec<String> {
         at: ms(millis),
         is_live: true,
     };
-    let headers = [("content-type", "text/event-stream")]
-        .into_iter()
-        .collect();
-    script.head(
-        at(10),
-        Box::new(ResponseHead {
-            status: 200,
-            reason: None,
-            headers,
-        }),
-    );
+    script.head(at(10), Box::new(event_stream()));
     script.chunk(at(20), Bytes::from(THREE.concat()));
     script.end(at(20), Ending::Complete);
     let mut bytes = Vec::new();

@@ -32,16 +32,7 @@ fn a_silence_at_the_end_of_a_stream_has_its_noise() {
             at: ms(10),
             is_live: true,
         };
-        script.head(
-            moment,
-            Box::new(ResponseHead {
-                status: 200,
-                reason: None,
-                headers: [("content-type", "text/event-stream")]
-                    .into_iter()
-                    .collect(),
-            }),
-        );
+        script.head(moment, Box::new(event_stream()));
         // A stream without a terminator: its end is where one would stand.
         script.chunk(moment, Bytes::from_static(STREAM[0].as_bytes()));
         script.end(moment, Ending::Complete);
@@ -200,16 +191,7 @@ fn a_fault_on_events_goes_on_when_another_one_is_switched_off() {
         at: ms(10),
         is_live: true,
     };
-    script.head(
-        moment,
-        Box::new(ResponseHead {
-            status: 200,
-            reason: None,
-            headers: [("content-type", "text/event-stream")]
-                .into_iter()
-                .collect(),
-        }),
-    );
+    script.head(moment, Box::new(event_stream()));
     script.lift(&[0]);
     for event in THREE {
         script.chunk(moment, Bytes::from_static(event.as_bytes()));

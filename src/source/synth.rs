@@ -1,0 +1,98 @@
+//! A made-up answer as it is played.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Position, Step, What, step};
+use crate::message::Ending;
+use crate::shape::pacer::Pacer;
+use crate::synth::Answer;
+
+/// A made-up answer as it is played.
+pub struct Synth {
+    answer: Answer,
+    pacer: Pacer,
+    /// When the last step was due.
+    said: Option<Duration>,
+    position: Position,
+    /// When the next step is due, from the end of the request; `None` for at once.
+    due: Option<Duration>,
+}
+
+impl Synth {
+    /// From the beginning, in this pace.
+    pub fn new(answer: Answer, pacer: Pacer) -> Self {
+        let mut synth = Self {
+            answer,
+            pacer,
+            said: None,
+            position: Position::Head,
+            due: None,
+        };
+        synth.due = synth.pace();
+        synth
+    }
+
+    /// When the next step is due, and when the last one was.
+    pub(super) fn dues(&self) -> (Option<Duration>, Option<Duration>) {
+        (self.due, self.said)
+    }
+
+    pub(super) fn next(&mut self, request_end: Instant) -> Step {
+        let what = self.take();
+        self.said = self.due;
+        self.due = self.pace();
+        step(request_end, (self.said, what))
+    }
+
+    /// The next step; after it the one that follows is the next.
+    fn take(&mut self) -> What {
+        match self.position {
+            Position::Head => {
+                self.position = Position::Item(0);
+                What::Head(Box::new(self.answer.head.clone()))
+            }
+            Position::Item(index) => {
+                if let Some(bytes) = self.answer.chunks.take(index) {
+                    self.position = Position::Item(index + 1);
+                    What::Chunk(bytes, None)
+                } else {
+                    self.position = Position::Over;
+                    What::End(Ending::Complete)
+                }
+            }
+            Position::Trailers | Position::Over => What::End(Ending::Complete),
+        }
+    }
+
+    /// When the next step is due; to be asked once for each.
+    fn pace(&mut self) -> Option<Duration> {
+        let Answer {
+            head,
+            chunks,
+            tokens,
+        } = &self.answer;
+        let last = || {
+            let last = chunks.len().checked_sub(1);
+            last.and_then(|last| chunks.at(last)).unwrap_or_default()
+        };
+        match self.position {
+            Position::Head => {
+                let body = chunks.only();
+                self.pacer.head(Duration::ZERO, head, body.as_deref())
+            }
+            Position::Item(index) => match (chunks.at(index), tokens) {
+                (Some(came), Some(tokens)) => {
+                    self.pacer.counted(came, tokens.contains(&index).into())
+                }
+                (Some(came), None) => {
+                    let bytes = chunks.get(index).unwrap_or_default();
+                    self.pacer.chunk(came, &bytes)
+                }
+                (None, _) => self.pacer.end(last()),
+            },
+            Position::Trailers | Position::Over => self.pacer.end(last()),
+        }
+    }
+}
