@@ -39,8 +39,6 @@ pub(crate) struct Armory {
     pub(crate) faults: Faults,
     /// What the header of the answer names: rule and draw.
     pub(crate) labels: Vec<String>,
-    /// What rate limits charged, to be settled at the end.
-    pub(crate) charges: Vec<(Arc<Live>, Charge)>,
     /// Whether an answer is made up before any upstream is called.
     pub(crate) is_before_source: bool,
 }
@@ -262,11 +260,10 @@ impl Loading {
         Some(Armory {
             faults: Faults {
                 script: Box::new(Script::new(self.armed, self.scene)),
-                watch: board.watch(self.held),
+                watch: board.watch(self.held).with_charges(self.charges),
                 alarm: None,
             },
             labels: self.labels,
-            charges: self.charges,
             is_before_source: self.is_before_source,
         })
     }
@@ -277,13 +274,8 @@ pub(crate) fn is_early(route: &Route) -> bool {
     route.faults.iter().any(|rule| rule.kind.is_on_upload())
 }
 
-/// Counts what became of the faults of an exchange, and settles what it was charged.
-pub(crate) fn settle(
-    faults: &Faults,
-    charges: Vec<(Arc<Live>, Charge)>,
-    client_left: bool,
-    now: Duration,
-) {
+/// Counts what became of the faults of an exchange, and settles what it was charged, if that is still to be done.
+pub(crate) fn settle(faults: &mut Faults, client_left: bool) {
     for (fault, fate) in faults.script.fates().enumerate() {
         let verdict = match fate {
             Fate::Injected => Verdict::Injected,
@@ -294,9 +286,7 @@ pub(crate) fn settle(
         faults.watch.count(fault, verdict);
     }
     if let Some(used) = faults.script.used_tokens() {
-        for (live, charge) in charges {
-            live.settle(charge, used, now);
-        }
+        faults.watch.settle(used);
     }
 }
 

@@ -6,7 +6,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::timing::TimeError;
-use super::{Board, Held, Verdict};
+use super::{Board, Held, Live, Verdict};
+use crate::fault::bucket::Charge;
 
 /// The rules at work in one exchange. Dropping it ends their being active.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub struct Watch {
     turned: watch::Receiver<u64>,
     board: Arc<Board>,
     held: Vec<Held>,
+    /// What rate limits charged, until it is settled.
+    charges: Vec<(Arc<Live>, Charge)>,
 }
 
 impl Watch {
@@ -22,6 +25,22 @@ impl Watch {
             turned: board.turns(),
             board,
             held,
+            charges: Vec::new(),
+        }
+    }
+
+    /// With what rate limits charged for the exchange.
+    #[must_use]
+    pub fn with_charges(mut self, charges: Vec<(Arc<Live>, Charge)>) -> Self {
+        self.charges = charges;
+        self
+    }
+
+    /// Puts what was used in the place of what was charged, once.
+    pub fn settle(&mut self, used: u64) {
+        let now = self.board.age();
+        for (live, charge) in self.charges.drain(..) {
+            live.settle(charge, used, now);
         }
     }
 

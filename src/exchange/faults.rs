@@ -3,12 +3,11 @@
 //! What they do to an answer on its way the pump does.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::body::Collected;
-use super::served::Served;
+use super::served::{Served, settle};
 use super::{Exchange, Report};
 use crate::arm::{self, Asking};
 use crate::message::{Headers, ResponseHead};
@@ -39,8 +38,6 @@ impl Exchange<'_> {
         };
         if let Some(armory) = arm::arm(self.flow.state.board(), self.plan, self.route, &asking) {
             served.faults = armory.labels;
-            served.charges = armory.charges;
-            served.board = Some(Arc::clone(self.flow.state.board()));
             served.is_before_source = armory.is_before_source;
             let mut faults = armory.faults;
             faults.alarm.clone_from(&self.flow.alarm);
@@ -98,7 +95,7 @@ impl Exchange<'_> {
             }
             served.client.cut(Cut::Close).await;
         }
-        served.settle(&stages, &outcome);
+        settle(&mut stages, &outcome);
         served.report("fault", None, outcome)
     }
 }

@@ -2,16 +2,11 @@
 //!
 //! Has the pump carry one source, or an answer of our own. Which source that is, it is told.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::Report;
 use crate::arm;
-use crate::board::{Board, Live};
 use crate::cassette::Claim;
-use crate::fault::bucket::Charge;
 use crate::message::Headers;
 use crate::pump::{self, Client, Left, Outcome, Stages, Tally, Upload};
 use crate::refusal::Refused;
@@ -32,10 +27,6 @@ pub(super) struct Served<'a, C> {
     pub(super) faults: Vec<String>,
     /// Whether they answer alone.
     pub(super) is_before_source: bool,
-    /// What rate limits charged.
-    pub(super) charges: Vec<(Arc<Live>, Charge)>,
-    /// Since when faults are.
-    pub(super) board: Option<Arc<Board>>,
     /// Given up when an answer is chosen: a recording of it has its own by then.
     pub(super) claim: Option<Claim>,
 }
@@ -52,8 +43,6 @@ impl<'a, C: Client> Served<'a, C> {
             stages: Stages::default(),
             faults: Vec::new(),
             is_before_source: false,
-            charges: Vec::new(),
-            board: None,
             claim: None,
         }
     }
@@ -70,7 +59,7 @@ impl<'a, C: Client> Served<'a, C> {
         let outcome = self
             .run(&mut source, upload, name, recording, &mut stages)
             .await;
-        self.settle(&stages, &outcome);
+        settle(&mut stages, &outcome);
         if let Outcome::NoAnswer(error) = &outcome {
             let refused = Refused::no_answer(error);
             let mut report = Box::pin(self.refuse(refused, Upload::default())).await;
@@ -81,18 +70,6 @@ impl<'a, C: Client> Served<'a, C> {
             return report;
         }
         self.report(name, recording, outcome)
-    }
-
-    /// Counts what became of the faults, and settles what was charged.
-    pub(super) fn settle(&mut self, stages: &Stages, outcome: &Outcome) {
-        if let Some(faults) = &stages.faults {
-            let charges = std::mem::take(&mut self.charges);
-            let now = self
-                .board
-                .as_ref()
-                .map_or(Duration::ZERO, |board| board.age());
-            arm::settle(faults, charges, *outcome == Outcome::ClientLeft, now);
-        }
     }
 
     /// Has the pump carry a source. Its times count from the end of the request, where that was read before.
@@ -182,5 +159,12 @@ impl<'a, C: Client> Served<'a, C> {
     /// The client left before there was an answer.
     pub(super) fn left(&mut self) -> Report {
         self.report("none", None, Outcome::ClientLeft)
+    }
+}
+
+/// Counts what became of the faults, and settles what was charged.
+pub(super) fn settle(stages: &mut Stages, outcome: &Outcome) {
+    if let Some(faults) = &mut stages.faults {
+        arm::settle(faults, *outcome == Outcome::ClientLeft);
     }
 }

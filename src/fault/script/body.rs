@@ -179,4 +179,10 @@ impl Script {
     pub fn used_tokens(&self) -> Option<u64> {
         self.usage.and_then(Usage::total)
     }
+
+    /// The same, once nothing can be said of it any more: at the end of a stream, or with the whole of another body.
+    pub fn used_in_all(&self) -> Option<u64> {
+        self.used_tokens()
+            .filter(|_| self.is_over || !self.is_stream)
+    }
 }

@@ -81,7 +81,10 @@ impl Line<'_> {
                 client.trailers(&trailers).await?;
                 None
             }
-            Cue::End(ending) => Some(end(ending, client).await?),
+            Cue::End(ending) => {
+                self.settle();
+                Some(end(ending, client).await?)
+            }
             Cue::Cut(cut) => {
                 client.cut(cut).await;
                 Some(Outcome::Cut)
@@ -101,6 +104,7 @@ impl Line<'_> {
         source: &mut Source,
     ) -> Result<(), Left> {
         self.look_ahead(source).await;
+        self.settle();
         let more = self.has_more(source);
         let begun = self.stages.shape.is_some().then(Instant::now);
         client.write(bytes, more).await?;

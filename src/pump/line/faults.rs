@@ -53,6 +53,15 @@ impl Line<'_> {
         self.stages.faults.as_ref()?.alarm.as_ref()
     }
 
+    /// Settles what rate limits charged, before the client knows that the answer is whole: it may ask again at once.
+    pub(super) fn settle(&mut self) {
+        if let Some(faults) = &mut self.stages.faults
+            && let Some(used) = faults.script.used_in_all()
+        {
+            faults.watch.settle(used);
+        }
+    }
+
     /// What to wait with until this.
     pub(in crate::pump) fn alarm_for(&self, due: Due) -> Option<Arc<Alarm>> {
         match due {
