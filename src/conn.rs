@@ -21,7 +21,6 @@ use digest::Digests;
 use transport::Transport;
 
 pub use ctl::{ConnCtl, Manners};
-pub use digest::ctl_of;
 
 mod closing;
 mod ctl;
@@ -46,7 +45,7 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// A connection that a client opened. Its [`ConnCtl`] can be had from pingora's digest by [`ctl_of`].
+    /// A connection that a client opened.
     ///
     /// # Errors
     /// If the socket has no peer any more.
@@ -66,10 +65,9 @@ impl Conn {
         let Some(tcp) = transport.socket() else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let ctl = Arc::new(ConnCtl::default());
-        let digests = Digests::of_client(tcp, &ctl)?;
+        let digests = Digests::of_client(tcp)?;
         tcp.set_nodelay(true)?;
-        Ok(Self::on(transport, ctl, digests))
+        Ok(Self::on(transport, Arc::default(), digests))
     }
 
     /// A connection that we opened; [`Conn::release`] gives it back.

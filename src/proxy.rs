@@ -1,22 +1,23 @@
-//! The application that pingora runs: one HTTP session in, one exchange, and what becomes of the connection.
+//! Connections of clients that speak HTTP/1: one of pingora's sessions after the other, an exchange for each, and what becomes
+//! of the connection.
 //!
-//! It stands on pingora's `HttpServerApp` and not on `HttpProxy`: the pump owns every answer, so the phases of
-//! `HttpProxy` would cost time and memory for nothing, and it logs raw heads.
+//! It stands on pingora's sessions and not on `HttpProxy`: the pump owns every answer, so the phases of `HttpProxy` would cost
+//! time and memory for nothing, and it logs raw heads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
 use pingora::ErrorType;
-use pingora::apps::{HttpServerApp, ReusedHttpStream};
+use pingora::apps::HttpPersistentSettings;
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v1::client::HttpSession;
 use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::board::Verdict;
-use crate::conn::{ConnCtl, ctl_of};
-use crate::exchange::{Flow, Incoming, pass, serve};
+use crate::conn::{Conn, ConnCtl};
+use crate::exchange::{Flow, Incoming, Report, pass, serve};
 use crate::origin::Origin;
 use crate::plan::{Plan, Route};
 use crate::refusal::Refused;
@@ -69,35 +70,73 @@ pub(crate) struct Stages {
     pub(crate) is_closing: watch::Receiver<bool>,
 }
 
-#[async_trait]
-impl HttpServerApp for Proxy {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
+/// What becomes of a connection after a request.
+enum Next {
+    /// Another request may come.
+    Request,
+    /// A tunnel to the upstream, which agreed with this head.
+    Tunnel(Box<HttpSession>, Box<ResponseHeader>),
+    /// It is over.
+    Nothing,
+}
+
+impl Proxy {
+    /// Serves the requests of a connection, one after the other.
+    ///
+    /// As the loop of pingora's `HttpServerApp` does for HTTP/1 (0.9.1), but within one future: there each of several has its
+    /// own place on the heap, and every event of every stream passes through all of them.
+    pub(crate) async fn serve_http1(&self, conn: Conn, shutdown: &ShutdownWatch) {
+        let ctl = conn.ctl();
+        ctl.keep_line(b"");
+        let mut session = ServerSession::new_http1(Box::new(conn));
+        session.set_keepalive(Some(KEEPALIVE));
+        loop {
+            match self.serve_request(&mut session, &ctl, shutdown).await {
+                Next::Request => {}
+                Next::Tunnel(http, head) => {
+                    return Box::pin(tunnel::join(session, *http, &head)).await;
+                }
+                Next::Nothing => return,
+            }
+            let settings = HttpPersistentSettings::for_session(&session);
+            let Ok(Some(reusable)) = session.finish().await else {
+                return;
+            };
+            let (stream, pipelined) = reusable.into_parts();
+            ctl.keep_line(pipelined.as_deref().unwrap_or_default());
+            session = ServerSession::new_http1(stream);
+            settings.apply_to_session(&mut session);
+            if let Some(pipelined) = pipelined {
+                session.set_pipelined_prefix(pipelined);
+            }
+        }
+    }
+
+    /// Serves the next request of a connection.
+    async fn serve_request(
+        &self,
+        session: &mut ServerSession,
+        ctl: &ConnCtl,
         shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
+    ) -> Next {
         let plan = self.flow.state.plan();
-        let ctl = ctl_of(
-            session
-                .digest()
-                .and_then(|digest| digest.proxy_digest.as_deref()),
-        )
-        .unwrap_or_default();
-        let incoming = next_request(&mut session, &ctl, &plan, shutdown).await?;
-        self.settle(&mut session, &plan);
+        let Some(incoming) = next_request(session, ctl, &plan, shutdown).await else {
+            return Next::Nothing;
+        };
+        self.settle(session, &plan);
         let log = LogLine::of(&incoming.head, &plan);
-        if wants_tunnel(&session, &incoming)
+        if wants_tunnel(session, &incoming)
             && let Some(upstream) = tunnel::upstream_of(&plan, &incoming.head)
         {
             // On the heap for its time, and not in the state of every connection.
-            let upgrade = self.upgrade(session, &ctl, &plan, upstream, &incoming, &log);
+            let upgrade = self.upgrade(session, ctl, &plan, upstream, &incoming, &log);
             return Box::pin(upgrade).await;
         }
         let started = Instant::now();
-        let mut client = Http1Client::new(session, &ctl);
+        let mut client = Http1Client::new(session, ctl);
         let report = serve(&self.flow, &mut client, incoming).await;
         log.write(&report, started.elapsed());
-        client.give_back(&report).await
+        next_after(&report, client).await
     }
 }
 
@@ -117,28 +156,36 @@ impl Proxy {
     /// Asks the upstream for the upgrade that a client wants: a tunnel, or an answer like any other.
     async fn upgrade(
         &self,
-        session: ServerSession,
+        session: &mut ServerSession,
         ctl: &ConnCtl,
         plan: &Plan,
         upstream: (&Route, &Origin),
         incoming: &Incoming,
         log: &LogLine,
-    ) -> Option<ReusedHttpStream> {
+    ) -> Next {
         let started = Instant::now();
         let header = session.req_header().clone();
         match tunnel::ask(&self.flow, plan, upstream, &header, incoming).await {
             Upgrade::Accepted(http, head) => {
                 log.write_upgrade(&upstream.0.name);
-                tunnel::join(session, *http, &head).await;
-                None
+                Next::Tunnel(http, head)
             }
             Upgrade::Refused(answer) => {
                 let mut client = Http1Client::new(session, ctl);
                 let report = pass(&mut client, upstream.0, answer).await;
                 log.write(&report, started.elapsed());
-                client.give_back(&report).await
+                next_after(&report, client).await
             }
         }
+    }
+}
+
+/// What becomes of the connection after an exchange.
+async fn next_after(report: &Report, client: Http1Client<'_>) -> Next {
+    if client.may_go_on(report).await {
+        Next::Request
+    } else {
+        Next::Nothing
     }
 }
 
@@ -212,3 +259,6 @@ async fn refuse_head(session: &mut ServerSession, ctl: &ConnCtl, refused: &Refus
     drop(session.write_error_response(header, body).await);
     session.shutdown().await;
 }
+
+/// For how many seconds a connection stays open between requests, until the plan of its first one says it: as pingora has it.
+const KEEPALIVE: u64 = 60;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pingora::apps::ServerApp as _;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -283,8 +282,7 @@ async fn serve(
             Box::pin(serve_connection(conn, Some(peer.ip()), &proxy, stages)).await;
         }
         Ok(Ok((conn, false))) => {
-            conn.ctl().keep_line(b"");
-            proxy.process_new(Box::new(conn), &stages.is_closing).await;
+            proxy.serve_http1(conn, &stages.is_closing).await;
         }
         // What a client does not like of our certificate is good to know; that it left is not.
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
@@ -16,21 +15,10 @@ use pingora::protocols::{
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::{Conn, ConnCtl};
-
-/// The [`ConnCtl`] of the connection to which this digest belongs, if that is one of ours.
-pub fn ctl_of(digest: Option<&ProxyDigest>) -> Option<Arc<ConnCtl>> {
-    digest?
-        .user_data
-        .as_ref()?
-        .downcast_ref::<Arc<ConnCtl>>()
-        .cloned()
-}
+use super::Conn;
 
 /// What pingora may ask of a connection at any time.
 pub(super) struct Digests {
-    /// Carries the [`ConnCtl`].
-    proxy: Option<Arc<ProxyDigest>>,
     socket: Option<Arc<SocketDigest>>,
     since: SystemTime,
 }
@@ -40,16 +28,12 @@ impl Digests {
     ///
     /// # Errors
     /// If the socket has no peer any more.
-    pub(super) fn of_client(tcp: &TcpStream, ctl: &Arc<ConnCtl>) -> io::Result<Self> {
+    pub(super) fn of_client(tcp: &TcpStream) -> io::Result<Self> {
         let peer = tcp.peer_addr()?;
         let socket = SocketDigest::from_raw_fd(tcp.as_raw_fd());
         // The cell is new, so that setting it can't fail; pingora would ask the kernel instead.
         drop(socket.peer_addr.set(Some(peer.into())));
-        let head = ResponseHeader::build(200, Some(0))
-            .map_err(|error| io::Error::other(error.to_string()))?;
-        let proxy = ProxyDigest::new(Box::new(head), Some(Box::new(Arc::clone(ctl))));
         Ok(Self {
-            proxy: Some(Arc::new(proxy)),
             socket: Some(Arc::new(socket)),
             since: SystemTime::now(),
         })
@@ -58,7 +42,6 @@ impl Digests {
     /// Of a connection that we opened: nobody asks.
     pub(super) fn of_upstream() -> Self {
         Self {
-            proxy: None,
             socket: None,
             since: SystemTime::now(),
         }
@@ -100,7 +83,7 @@ impl GetTimingDigest for Conn {
 
 impl GetProxyDigest for Conn {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.digests.proxy.clone()
+        None
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::ErrorType;
-use pingora::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, timeout};
 
@@ -24,7 +23,7 @@ use crate::wire::response_header;
     reason = "four independent facts, not one state"
 )]
 pub(super) struct Http1Client<'a> {
-    session: ServerSession,
+    session: &'a mut ServerSession,
     ctl: &'a ConnCtl,
     is_http10: bool,
     /// When the request was through.
@@ -50,7 +49,7 @@ enum Heard {
 
 impl<'a> Http1Client<'a> {
     /// On this session, whose connection listens to `ctl`.
-    pub(super) fn new(session: ServerSession, ctl: &'a ConnCtl) -> Self {
+    pub(super) fn new(session: &'a mut ServerSession, ctl: &'a ConnCtl) -> Self {
         let is_http10 = session.req_header().version == http::Version::HTTP_10;
         Self {
             session,
@@ -66,31 +65,19 @@ impl<'a> Http1Client<'a> {
         }
     }
 
-    /// The client's connection, if another request may come on it.
-    pub(super) async fn give_back(self, report: &Report) -> Option<ReusedHttpStream> {
-        let Self {
-            mut session,
-            ctl,
-            is_cut,
-            ..
-        } = self;
+    /// Whether another request may come on the connection.
+    pub(super) async fn may_go_on(self, report: &Report) -> bool {
         match report.outcome {
-            Outcome::Completed | Outcome::NoAnswer(_) if !is_cut => {}
-            _ => return None,
+            Outcome::Completed | Outcome::NoAnswer(_) if !self.is_cut => {}
+            _ => return false,
         }
         if !report.tally.request_is_through {
             // The client may still be sending; it must get to read our answer all the same.
-            ctl.linger();
-            session.shutdown().await;
-            return None;
+            self.ctl.linger();
+            self.session.shutdown().await;
+            return false;
         }
-        let mut settings = HttpPersistentSettings::for_session(&session);
-        let (stream, pipelined) = session.finish().await.ok().flatten()?.into_parts();
-        ctl.keep_line(pipelined.as_deref().unwrap_or_default());
-        if let Some(pipelined) = pipelined {
-            settings.set_pipelined_prefix(pipelined);
-        }
-        Some(ReusedHttpStream::new(stream, Some(settings)))
+        true
     }
 
     /// The client sent a FIN: it has left, or it has said all and still listens. Before the answer has begun, an interim

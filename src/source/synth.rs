@@ -1,17 +1,22 @@
 //! A made-up answer as it is played.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Position, Step, What, step};
-use crate::message::Ending;
+use crate::message::{Ending, ResponseHead};
 use crate::shape::pacer::Pacer;
-use crate::synth::Answer;
+use crate::synth::{Answer, Chunks};
 
 /// A made-up answer as it is played.
 pub struct Synth {
-    answer: Answer,
+    /// Until it was said.
+    head: Option<Box<ResponseHead>>,
+    chunks: Chunks,
+    /// Which of them say a token each, if they do.
+    tokens: Option<Range<usize>>,
     pacer: Pacer,
     /// When the last step was due.
     said: Option<Duration>,
@@ -24,7 +29,9 @@ impl Synth {
     /// From the beginning, in this pace.
     pub fn new(answer: Answer, pacer: Pacer) -> Self {
         let mut synth = Self {
-            answer,
+            head: Some(Box::new(answer.head)),
+            chunks: answer.chunks,
+            tokens: answer.tokens,
             pacer,
             said: None,
             position: Position::Head,
@@ -51,10 +58,13 @@ impl Synth {
         match self.position {
             Position::Head => {
                 self.position = Position::Item(0);
-                What::Head(Box::new(self.answer.head.clone()))
+                if let Some(head) = self.head.take() {
+                    return What::Head(head);
+                }
+                self.take()
             }
             Position::Item(index) => {
-                if let Some(bytes) = self.answer.chunks.take(index) {
+                if let Some(bytes) = self.chunks.take(index) {
                     self.position = Position::Item(index + 1);
                     What::Chunk(bytes, None)
                 } else {
@@ -68,21 +78,17 @@ impl Synth {
 
     /// When the next step is due; to be asked once for each.
     fn pace(&mut self) -> Option<Duration> {
-        let Answer {
-            head,
-            chunks,
-            tokens,
-        } = &self.answer;
+        let chunks = &self.chunks;
         let last = || {
             let last = chunks.len().checked_sub(1);
             last.and_then(|last| chunks.at(last)).unwrap_or_default()
         };
-        match self.position {
-            Position::Head => {
+        match (self.position, &self.head) {
+            (Position::Head, Some(head)) => {
                 let body = chunks.only();
                 self.pacer.head(Duration::ZERO, head, body.as_deref())
             }
-            Position::Item(index) => match (chunks.at(index), tokens) {
+            (Position::Item(index), _) => match (chunks.at(index), &self.tokens) {
                 (Some(came), Some(tokens)) => {
                     self.pacer.counted(came, tokens.contains(&index).into())
                 }
@@ -92,7 +98,7 @@ impl Synth {
                 }
                 (None, _) => self.pacer.end(last()),
             },
-            Position::Trailers | Position::Over => self.pacer.end(last()),
+            (Position::Head | Position::Trailers | Position::Over, _) => self.pacer.end(last()),
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct Chunks(Kind);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Listed(Vec<(Duration, Bytes)>),
-    Told(Box<Told>),
+    Told(Told),
 }
 
 /// Events of a stream that differ in one word each. They are made when they are asked for: a thousand long streams would
@@ -23,8 +23,8 @@ enum Kind {
 pub(super) struct Told {
     /// Events before the words, as they go out.
     pub(super) opening: Vec<String>,
-    /// What stands around each word, which goes in between as the inside of a JSON string.
-    pub(super) around: Vec<String>,
+    /// An event without its word.
+    pub(super) frame: Frame,
     pub(super) words: Words,
     /// Events after the words, as they go out.
     pub(super) closing: Vec<String>,
@@ -54,14 +54,44 @@ impl Told {
         };
         // Most words need no escaping.
         let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-        let event = if word.bytes().all(is_plain) {
-            self.around.join(word)
-        } else {
-            let quoted = Value::from(word).to_string();
-            let inside = quoted.get(1..quoted.len() - 1).unwrap_or_default();
-            self.around.join(inside)
-        };
-        Some(event.into())
+        if word.bytes().all(is_plain) {
+            return Some(self.frame.around(word));
+        }
+        let quoted = Value::from(word).to_string();
+        let inside = quoted.get(1..quoted.len() - 1).unwrap_or_default();
+        Some(self.frame.around(inside))
+    }
+}
+
+/// An event that lacks a word in one place or several, each the inside of a JSON string. One text, and not its parts: where many
+/// streams take turns, each place in memory that an event needs is one to be waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    text: String,
+    /// Where the word goes, in rising order.
+    places: Vec<usize>,
+}
+
+impl Frame {
+    /// An event in which each content is empty. The name of a model can't look like one: a quote in it is escaped.
+    pub(super) fn new(text: String) -> Self {
+        let empty = text.match_indices(EMPTY);
+        let places = empty.map(|(at, _)| at + EMPTY.len() - 1).collect();
+        Self { text, places }
+    }
+
+    /// The event with this word.
+    fn around(&self, word: &str) -> Bytes {
+        let text = self.text.as_bytes();
+        let mut event = Vec::with_capacity(text.len() + self.places.len() * word.len());
+        let mut from = 0;
+        for &place in &self.places {
+            event.extend_from_slice(&text[from..place]);
+            event.extend_from_slice(word.as_bytes());
+            from = place;
+        }
+        event.extend_from_slice(&text[from..]);
+        event.into()
     }
 }
 
@@ -118,7 +148,7 @@ impl Chunks {
 
 impl From<Told> for Chunks {
     fn from(told: Told) -> Self {
-        Self(Kind::Told(Box::new(told)))
+        Self(Kind::Told(told))
     }
 }
 
@@ -127,3 +157,6 @@ impl FromIterator<(Duration, Bytes)> for Chunks {
         Self(Kind::Listed(pieces.into_iter().collect()))
     }
 }
+
+/// A content without a word.
+const EMPTY: &str = r#""content":"""#;

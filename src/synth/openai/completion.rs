@@ -6,7 +6,7 @@ use super::wish::Wish;
 use super::{FIRST, GAP, created, due, hash, whole};
 use crate::message::{Headers, RequestHead, ResponseHead};
 use crate::synth::Answer;
-use crate::synth::chunks::Told;
+use crate::synth::chunks::{Frame, Told};
 use crate::synth::words::Words;
 
 /// The answer to a request for a completion.
@@ -82,7 +82,7 @@ impl Completion {
         closing.push("data: [DONE]\n\n".to_owned());
         stream(Told {
             opening: vec![line(&first)],
-            around: around(&any),
+            frame: Frame::new(any),
             words: self.words,
             closing,
             first: FIRST,
@@ -118,22 +118,6 @@ fn line(event: &Value) -> String {
     format!("data: {event}\n\n")
 }
 
-/// An event without a word, taken apart where its word goes in: between the quotes of each content. The name of a model can't
-/// look like that: a quote in it is escaped.
-fn around(event: &str) -> Vec<String> {
-    let mut parts: Vec<_> = event
-        .split(EMPTY)
-        .map(|part| format!("\"{part}{CONTENT}\""))
-        .collect();
-    if let Some(first) = parts.first_mut() {
-        first.remove(0);
-    }
-    if let Some(last) = parts.last_mut() {
-        last.truncate(last.len() - CONTENT.len() - 1);
-    }
-    parts
-}
-
 /// A stream of these events, with a token in each that has a word.
 fn stream(told: Told) -> Answer {
     let mut headers = Headers::new();
@@ -152,9 +136,3 @@ fn stream(told: Told) -> Answer {
         chunks: told.into(),
     }
 }
-
-/// What stands before a word.
-const CONTENT: &str = r#""content":"#;
-
-/// The same with no word.
-const EMPTY: &str = r#""content":"""#;
