@@ -26,7 +26,7 @@ use crate::synth;
 use crate::upstream::{self, Upstreams};
 
 use body::Collected;
-use served::Served;
+use served::{Chosen, Served};
 
 mod body;
 mod faults;
@@ -102,7 +102,12 @@ pub async fn serve<C: Client>(flow: &Flow, client: &mut C, incoming: Incoming) -
         index,
         incoming,
     };
-    exchange.serve(&mut served).await
+    // What the decision needs is gone before the answer begins, which may take long.
+    match exchange.decide(&mut served).await {
+        Decision::Source(chosen) => served.pump(chosen).await,
+        Decision::Refusal(refused, upload) => served.refuse(refused, upload).await,
+        Decision::Over(report) => *report,
+    }
 }
 
 /// Serves what an upstream already began to answer.
@@ -112,18 +117,33 @@ pub async fn pass<C: Client>(
     answer: Result<upstream::Exchange, UpstreamError>,
 ) -> Report {
     let mut served = Served::new(client, &route.name, !route.is_opaque);
-    let upload = Upload {
-        read: None,
-        is_through: true,
-    };
+    let upload = Upload::through();
     match answer {
         Ok(answer) => {
-            served
-                .pump(Source::Upstream(answer), upload, "forward", None)
-                .await
+            let chosen = Chosen {
+                source: Source::Upstream(answer),
+                upload,
+                name: "forward",
+                recording: None,
+            };
+            served.pump(chosen).await
         }
         Err(error) => served.refuse(Refused::no_answer(&error), upload).await,
     }
+}
+
+/// Who answers.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and it is taken apart at once"
+)]
+enum Decision {
+    /// A source.
+    Source(Chosen),
+    /// We do, as there is nothing else to answer with.
+    Refusal(Refused, Upload),
+    /// Nobody any more: the exchange is over.
+    Over(Box<Report>),
 }
 
 /// One exchange on its route.
@@ -136,8 +156,8 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Chooses who answers: the faults alone, or the source of the route's mode.
-    async fn serve<C: Client>(mut self, served: &mut Served<'_, C>) -> Report {
+    /// Decides who answers: the faults alone, or the source of the route's mode.
+    async fn decide<C: Client>(mut self, served: &mut Served<'_, C>) -> Decision {
         let is_fake = matches!(self.route.target, Some(Target::Fake));
         let passes = matches!(self.route.mode, Mode::Forward | Mode::Record) && !is_fake;
         let is_early = arm::is_early(self.route) || (passes && !arm::needs_body(self.route));
@@ -149,28 +169,32 @@ impl Exchange<'_> {
                     read: None,
                     is_through: !self.incoming.body.is_some(),
                 };
-                return self.forward(served, upload, is_recorded).await;
+                return self.forward(served, upload, is_recorded);
             }
         }
         let collected = match self.collect(served).await {
             Ok(collected) => collected,
-            Err(Left) => return served.left(),
+            Err(Left) => return Decision::Over(Box::new(served.left())),
         };
         if !is_early {
             self.arm(served, Some(&collected));
         }
         if served.is_before_source {
-            return self.break_before_source(served, collected).await;
+            return Box::pin(self.break_before_source(served, collected)).await;
         }
         self.answer(served, collected).await
     }
 
     /// Has the source of the route's mode answer.
-    async fn answer<C: Client>(self, served: &mut Served<'_, C>, collected: Collected) -> Report {
+    async fn answer<C: Client>(
+        &self,
+        served: &mut Served<'_, C>,
+        collected: Collected,
+    ) -> Decision {
         match self.route.mode {
-            Mode::Forward => self.forward(served, collected.upload(), false).await,
-            Mode::Record => self.forward(served, collected.upload(), true).await,
-            Mode::Synthesize => self.synthesize(served, collected).await,
+            Mode::Forward => self.forward(served, collected.upload(), false),
+            Mode::Record => self.forward(served, collected.upload(), true),
+            Mode::Synthesize => self.synthesize(served, collected),
             Mode::Replay => self.replay(served, collected).await,
         }
     }
@@ -200,30 +224,19 @@ impl Exchange<'_> {
     }
 
     /// Makes an answer up from the request.
-    async fn synthesize<C: Client>(
-        self,
-        served: &mut Served<'_, C>,
-        collected: Collected,
-    ) -> Report {
+    fn synthesize<C: Client>(&self, served: &mut Served<'_, C>, collected: Collected) -> Decision {
         let Collected::Whole(body) = collected else {
-            return served
-                .refuse(Refused::too_large(self.route.body_limit), Upload::default())
-                .await;
+            let refused = Refused::too_large(self.route.body_limit);
+            return Decision::Refusal(refused, Upload::default());
         };
         let answer = synth::answer(&self.route.inside(&self.incoming.head), &body);
         let pacer = self.pacer(&self.route.timing, Some(&body), false);
-        let source = Source::Synth(Synth::new(answer, pacer));
         served.stages.shape = self.shape(None);
-        served
-            .pump(
-                source,
-                Upload {
-                    read: None,
-                    is_through: true,
-                },
-                "synthesize",
-                None,
-            )
-            .await
+        Decision::Source(Chosen {
+            source: Source::Synth(Synth::new(answer, pacer)),
+            upload: Upload::through(),
+            name: "synthesize",
+            recording: None,
+        })
     }
 }

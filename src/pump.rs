@@ -111,6 +111,16 @@ pub struct Upload {
     pub is_through: bool,
 }
 
+impl Upload {
+    /// Of a request of which nothing is to be passed on any more.
+    pub fn through() -> Self {
+        Self {
+            read: None,
+            is_through: true,
+        }
+    }
+}
+
 /// Pumps one answer to its client, and the rest of the request the other way.
 ///
 /// `request_end` is when the request was through; for a request that is still coming it moves to its end. `marks` are

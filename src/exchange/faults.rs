@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use tokio::time::Instant;
 
 use super::body::Collected;
-use super::served::{Served, settle};
-use super::{Exchange, Report};
+use super::served::Served;
+use super::{Decision, Exchange};
 use crate::arm::{self, Asking};
 use crate::message::{Headers, ResponseHead};
 use crate::pump::{Client, Cut, Left, Upload};
@@ -49,17 +49,17 @@ impl Exchange<'_> {
     /// Lets the faults answer alone: no upstream is called, and nothing is taken from a sequence. If they end before the client
     /// saw anything of that, the exchange goes on as if they had not been.
     pub(super) async fn break_before_source<C: Client>(
-        self,
+        &self,
         served: &mut Served<'_, C>,
         collected: Collected,
-    ) -> Report {
+    ) -> Decision {
         // Such a fault may take for ever, and many may hold what they keep: without a body there is nothing to go on with.
         let kept = match collected {
             Collected::Whole(body) if body.len() <= KEPT_MAX => Some(body),
             Collected::Whole(_) | Collected::TooLarge(_) => None,
         };
         if let Err(Left) = served.read_rest().await {
-            return served.left();
+            return Decision::Over(Box::new(served.left()));
         }
         let nothing = synth::Answer {
             head: ResponseHead {
@@ -70,33 +70,27 @@ impl Exchange<'_> {
             chunks: synth::Chunks::from_iter([]),
             tokens: None,
         };
-        let upload = Upload {
-            read: None,
-            is_through: true,
-        };
         let mut source = Source::Synth(Synth::new(nothing, Pacer::instant()));
-        let mut stages = std::mem::take(&mut served.stages);
-        if let Some(faults) = &mut stages.faults {
+        if let Some(faults) = &mut served.stages.faults {
             faults.script.answer_alone();
         }
         let outcome = served
-            .run(&mut source, upload, "fault", None, &mut stages)
+            .run(&mut source, Upload::through(), "fault", None)
             .await;
-        if let Some(faults) = &mut stages.faults
+        if let Some(faults) = &mut served.stages.faults
             && faults.script.is_unanswered()
         {
             if let Some(body) = kept {
                 faults.script.begin_again();
-                served.stages = stages;
                 served.claim = self.flow.claim();
                 // The times of the answer begin now.
                 served.request_end = Some(Instant::now());
-                return Box::pin(self.answer(served, Collected::Whole(body))).await;
+                return self.answer(served, Collected::Whole(body)).await;
             }
             served.client.cut(Cut::Close).await;
         }
-        settle(&mut stages, &outcome);
-        served.report("fault", None, outcome)
+        served.settle(&outcome);
+        Decision::Over(Box::new(served.report("fault", None, outcome)))
     }
 }
 

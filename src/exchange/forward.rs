@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::served::Served;
-use super::{Exchange, Report};
+use super::served::{Chosen, Served};
+use super::{Decision, Exchange};
 use crate::call::Call;
 use crate::cassette::Begin;
 use crate::mode::{Mode, RecordPolicy};
@@ -16,12 +16,12 @@ use crate::synth;
 
 impl Exchange<'_> {
     /// Lets the upstream answer, with a recorder beside it if `is_recorded`.
-    pub(super) async fn forward<C: Client>(
-        self,
+    pub(super) fn forward<C: Client>(
+        &self,
         served: &mut Served<'_, C>,
         upload: Upload,
         is_recorded: bool,
-    ) -> Report {
+    ) -> Decision {
         let name = if is_recorded { "record" } else { "forward" };
         let timing = &self.route.timing;
         let body = upload.read.as_deref().filter(|_| upload.is_through);
@@ -37,7 +37,7 @@ impl Exchange<'_> {
         } else {
             None
         };
-        match &self.route.target {
+        let (exchange, upload) = match &self.route.target {
             Some(Target::Origin(origin)) => {
                 let call = Call {
                     origin: Arc::clone(origin),
@@ -48,35 +48,31 @@ impl Exchange<'_> {
                     ahead: self.plan.ahead,
                     drain: self.plan.drain,
                 };
-                let source = Source::Upstream(self.flow.upstreams.call(call, recorder));
-                served.pump(source, upload, name, None).await
+                (self.flow.upstreams.call(call, recorder), upload)
             }
             Some(Target::Fake) => {
-                let body = upload.read.clone().unwrap_or_default();
+                let body = upload.read.unwrap_or_default();
                 let answer = synth::answer(&self.route.inside(&self.incoming.head), &body);
                 let recorder = recorder.map(|mut recorder| {
                     recorder.request_body(&body);
                     recorder
                 });
-                let source = Source::Upstream(self.flow.upstreams.pretend(answer, recorder));
-                served
-                    .pump(
-                        source,
-                        Upload {
-                            read: None,
-                            is_through: upload.is_through,
-                        },
-                        name,
-                        None,
-                    )
-                    .await
+                let upload = Upload {
+                    read: None,
+                    is_through: upload.is_through,
+                };
+                (self.flow.upstreams.pretend(answer, recorder), upload)
             }
             None => {
-                served
-                    .refuse(Refused::no_upstream(&self.route.name), upload)
-                    .await
+                return Decision::Refusal(Refused::no_upstream(&self.route.name), upload);
             }
-        }
+        };
+        Decision::Source(Chosen {
+            source: Source::Upstream(exchange),
+            upload,
+            name,
+            recording: None,
+        })
     }
 
     /// What records the exchange; `None` where that is not wanted or not possible.

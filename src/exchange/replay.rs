@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::body::Collected;
-use super::served::Served;
-use super::{Exchange, Report};
+use super::served::{Chosen, Served};
+use super::{Decision, Exchange};
 use crate::cassette::Recording;
 use crate::key::{Canonical, Key, KeyBody, OverLimit};
 use crate::mode::OnMiss;
@@ -16,19 +16,19 @@ use crate::source::{Replay, Source};
 impl Exchange<'_> {
     /// Lets the cassette answer, or what the route wants where that can't.
     pub(super) async fn replay<C: Client>(
-        self,
+        &self,
         served: &mut Served<'_, C>,
         collected: Collected,
-    ) -> Report {
+    ) -> Decision {
         if collected.whole().is_none() && self.route.over_limit == OverLimit::Refuse {
             let refused = Refused::too_large(self.route.body_limit);
-            return served.refuse(refused, collected.upload()).await;
+            return Decision::Refusal(refused, collected.upload());
         }
         let (canonical, key) = self.key(&collected);
         let on_miss = self.route.on_miss;
         let refused = match self.find(&key).await {
             Found::Recording(recording) => match self.play(served, recording, &collected).await {
-                Ok(report) => return report,
+                Ok(decision) => return decision,
                 Err(refused) => refused,
             },
             Found::Unreadable(reason) => Refused::unreadable(&reason),
@@ -36,11 +36,9 @@ impl Exchange<'_> {
                 Refused::exhausted(&canonical, count)
             }
             Found::Nothing if on_miss == OnMiss::Refuse => self.explain(canonical).await,
-            Found::Exhausted(_) | Found::Nothing => {
-                return Box::pin(self.missed(served, collected, on_miss)).await;
-            }
+            Found::Exhausted(_) | Found::Nothing => return self.missed(served, collected, on_miss),
         };
-        served.refuse(refused, collected.upload()).await
+        Decision::Refusal(refused, collected.upload())
     }
 
     /// Plays a recording.
@@ -52,21 +50,21 @@ impl Exchange<'_> {
         served: &mut Served<'_, C>,
         recording: Arc<Recording>,
         collected: &Collected,
-    ) -> Result<Report, Refused> {
+    ) -> Result<Decision, Refused> {
         let name = recording.name.clone();
         let replay = self
             .paced(recording, collected)
             .map_err(|error| Refused::unreadable(&format!("{name}: {error}")))?;
         served.stages.shape = self.shape(None);
         if let Err(Left) = served.read_rest().await {
-            return Ok(served.left());
+            return Ok(Decision::Over(Box::new(served.left())));
         }
-        let upload = Upload {
-            read: None,
-            is_through: true,
-        };
-        let source = Source::Replay(replay);
-        Ok(served.pump(source, upload, "replay", Some(&name)).await)
+        Ok(Decision::Source(Chosen {
+            source: Source::Replay(replay),
+            upload: Upload::through(),
+            name: "replay",
+            recording: Some(name),
+        }))
     }
 
     /// A recording in the pace of the route, or in its own.
@@ -80,16 +78,16 @@ impl Exchange<'_> {
     }
 
     /// Does what the route wants where there is no recording.
-    async fn missed<C: Client>(
-        self,
+    fn missed<C: Client>(
+        &self,
         served: &mut Served<'_, C>,
         collected: Collected,
         on_miss: OnMiss,
-    ) -> Report {
+    ) -> Decision {
         match on_miss {
-            OnMiss::Record => self.forward(served, collected.upload(), true).await,
-            OnMiss::Forward => self.forward(served, collected.upload(), false).await,
-            OnMiss::Synthesize | OnMiss::Refuse => self.synthesize(served, collected).await,
+            OnMiss::Record => self.forward(served, collected.upload(), true),
+            OnMiss::Forward => self.forward(served, collected.upload(), false),
+            OnMiss::Synthesize | OnMiss::Refuse => self.synthesize(served, collected),
         }
     }
 

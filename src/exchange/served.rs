@@ -13,6 +13,17 @@ use crate::refusal::Refused;
 use crate::shape::pacer::Pacer;
 use crate::source::{Source, Synth};
 
+/// A source that answers.
+pub(super) struct Chosen {
+    pub(super) source: Source,
+    /// What was read of the request.
+    pub(super) upload: Upload,
+    /// The source's name.
+    pub(super) name: &'static str,
+    /// The recording that is played.
+    pub(super) recording: Option<String>,
+}
+
 /// The client's side of an exchange, and what is counted there.
 pub(super) struct Served<'a, C> {
     pub(super) client: &'a mut C,
@@ -48,18 +59,17 @@ impl<'a, C: Client> Served<'a, C> {
     }
 
     /// Has the pump carry a source to its end, and answers for ourselves where the upstream gave no answer.
-    pub(super) async fn pump(
-        &mut self,
-        mut source: Source,
-        upload: Upload,
-        name: &'static str,
-        recording: Option<&str>,
-    ) -> Report {
-        let mut stages = std::mem::take(&mut self.stages);
+    pub(super) async fn pump(&mut self, chosen: Chosen) -> Report {
+        let Chosen {
+            mut source,
+            upload,
+            name,
+            recording,
+        } = chosen;
         let outcome = self
-            .run(&mut source, upload, name, recording, &mut stages)
+            .run(&mut source, upload, name, recording.as_deref())
             .await;
-        settle(&mut stages, &outcome);
+        self.settle(&outcome);
         if let Outcome::NoAnswer(error) = &outcome {
             let refused = Refused::no_answer(error);
             let mut report = Box::pin(self.refuse(refused, Upload::default())).await;
@@ -79,7 +89,6 @@ impl<'a, C: Client> Served<'a, C> {
         upload: Upload,
         name: &str,
         recording: Option<&str>,
-        stages: &mut Stages,
     ) -> Outcome {
         self.claim = None;
         let mut marks = Headers::new();
@@ -88,7 +97,7 @@ impl<'a, C: Client> Served<'a, C> {
             if let Some(recording) = recording {
                 marks.push("x-rehearsal-recording", recording.to_owned());
             }
-            for fault in self.faults.iter().filter(|_| stages.faults.is_some()) {
+            for fault in self.faults.iter().filter(|_| self.stages.faults.is_some()) {
                 marks.push("x-rehearsal-fault", fault.clone());
             }
         }
@@ -99,13 +108,13 @@ impl<'a, C: Client> Served<'a, C> {
             upload,
             request_end,
             &marks,
-            stages,
+            &mut self.stages,
             &mut self.tally,
         )
         .await
     }
 
-    /// Answers for ourselves. What is left of the request is not read.
+    /// Answers for ourselves, and nothing is done to that. What is left of the request is not read.
     pub(super) async fn refuse(&mut self, refused: Refused, upload: Upload) -> Report {
         let is_through = upload.is_through || self.tally.request_is_through;
         let mut source = Source::Synth(Synth::new(refused.answer(), Pacer::instant()));
@@ -113,9 +122,8 @@ impl<'a, C: Client> Served<'a, C> {
             read: None,
             is_through,
         };
-        let outcome = self
-            .run(&mut source, upload, "refusal", None, &mut Stages::default())
-            .await;
+        self.stages = Stages::default();
+        let outcome = self.run(&mut source, upload, "refusal", None).await;
         self.report("refusal", None, outcome)
     }
 
@@ -123,16 +131,23 @@ impl<'a, C: Client> Served<'a, C> {
     pub(super) fn report(
         &mut self,
         source: &'static str,
-        recording: Option<&str>,
+        recording: Option<String>,
         outcome: Outcome,
     ) -> Report {
         Report {
             route: self.route.to_owned(),
             source,
-            recording: recording.map(str::to_owned),
+            recording,
             faults: std::mem::take(&mut self.faults),
             outcome,
             tally: std::mem::take(&mut self.tally),
+        }
+    }
+
+    /// Counts what became of the faults, and settles what was charged.
+    pub(super) fn settle(&mut self, outcome: &Outcome) {
+        if let Some(faults) = &mut self.stages.faults {
+            arm::settle(faults, *outcome == Outcome::ClientLeft);
         }
     }
 
@@ -159,12 +174,5 @@ impl<'a, C: Client> Served<'a, C> {
     /// The client left before there was an answer.
     pub(super) fn left(&mut self) -> Report {
         self.report("none", None, Outcome::ClientLeft)
-    }
-}
-
-/// Counts what became of the faults, and settles what was charged.
-pub(super) fn settle(stages: &mut Stages, outcome: &Outcome) {
-    if let Some(faults) = &mut stages.faults {
-        arm::settle(faults, *outcome == Outcome::ClientLeft);
     }
 }
