@@ -87,26 +87,28 @@ pub struct Report {
 pub async fn serve<C: Client>(flow: &Flow, client: &mut C, incoming: Incoming) -> Report {
     let plan = flow.state.plan();
     let claim = flow.claim();
-    let Some((index, route)) = plan.route(&incoming.head) else {
-        let refused = Refused::no_route(&incoming.head);
-        return Served::new(client, "-", true)
-            .refuse(refused, Upload::default())
-            .await;
+    let found = plan.route(&incoming.head);
+    let (name, is_marked) = found.map_or(("-", true), |(_, route)| {
+        (route.name.as_str(), !route.is_opaque)
+    });
+    let mut served = Served::new(client, name, is_marked);
+    let decided = if let Some((index, route)) = found {
+        served.claim = claim;
+        let exchange = Exchange {
+            flow,
+            plan: &plan,
+            route,
+            index,
+            incoming,
+        };
+        // What it needs is gone before the answer begins, which may take long.
+        exchange.decide(&mut served).await
+    } else {
+        Ok(served.refusal(&Refused::no_route(&incoming.head), false))
     };
-    let mut served = Served::new(client, &route.name, !route.is_opaque);
-    served.claim = claim;
-    let exchange = Exchange {
-        flow,
-        plan: &plan,
-        route,
-        index,
-        incoming,
-    };
-    // What the decision needs is gone before the answer begins, which may take long.
-    match exchange.decide(&mut served).await {
-        Decision::Source(chosen) => served.pump(chosen).await,
-        Decision::Refusal(refused, upload) => served.refuse(refused, upload).await,
-        Decision::Over(report) => *report,
+    match decided {
+        Ok(mut chosen) => served.answer(&mut chosen).await,
+        Err(Over(report)) => *report,
     }
 }
 
@@ -117,34 +119,23 @@ pub async fn pass<C: Client>(
     answer: Result<upstream::Exchange, UpstreamError>,
 ) -> Report {
     let mut served = Served::new(client, &route.name, !route.is_opaque);
-    let upload = Upload::through();
-    match answer {
-        Ok(answer) => {
-            let chosen = Chosen {
-                source: Source::Upstream(answer),
-                upload,
-                name: "forward",
-                recording: None,
-            };
-            served.pump(chosen).await
-        }
-        Err(error) => served.refuse(Refused::no_answer(&error), upload).await,
-    }
+    let mut chosen = match answer {
+        Ok(answer) => Box::new(Chosen {
+            source: Source::Upstream(answer),
+            upload: Upload::through(),
+            name: "forward",
+            recording: None,
+        }),
+        Err(error) => served.refusal(&Refused::no_answer(&error), true),
+    };
+    served.answer(&mut chosen).await
 }
 
-/// Who answers.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and it is taken apart at once"
-)]
-enum Decision {
-    /// A source.
-    Source(Chosen),
-    /// We do, as there is nothing else to answer with.
-    Refusal(Refused, Upload),
-    /// Nobody any more: the exchange is over.
-    Over(Box<Report>),
-}
+/// The exchange is over already.
+struct Over(Box<Report>);
+
+/// Who answers. It stays where it is for the time of the answer.
+type Decided = Result<Box<Chosen>, Over>;
 
 /// One exchange on its route.
 struct Exchange<'a> {
@@ -157,7 +148,7 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Decides who answers: the faults alone, or the source of the route's mode.
-    async fn decide<C: Client>(mut self, served: &mut Served<'_, C>) -> Decision {
+    async fn decide<C: Client>(mut self, served: &mut Served<'_, C>) -> Decided {
         let is_fake = matches!(self.route.target, Some(Target::Fake));
         let passes = matches!(self.route.mode, Mode::Forward | Mode::Record) && !is_fake;
         let is_early = arm::is_early(self.route) || (passes && !arm::needs_body(self.route));
@@ -169,13 +160,11 @@ impl Exchange<'_> {
                     read: None,
                     is_through: !self.incoming.body.is_some(),
                 };
-                return self.forward(served, upload, is_recorded);
+                return Ok(self.forward(served, upload, is_recorded));
             }
         }
-        let collected = match self.collect(served).await {
-            Ok(collected) => collected,
-            Err(Left) => return Decision::Over(Box::new(served.left())),
-        };
+        let collected = self.collect(served).await;
+        let collected = collected.map_err(|Left| served.left())?;
         if !is_early {
             self.arm(served, Some(&collected));
         }
@@ -186,15 +175,11 @@ impl Exchange<'_> {
     }
 
     /// Has the source of the route's mode answer.
-    async fn answer<C: Client>(
-        &self,
-        served: &mut Served<'_, C>,
-        collected: Collected,
-    ) -> Decision {
+    async fn answer<C: Client>(&self, served: &mut Served<'_, C>, collected: Collected) -> Decided {
         match self.route.mode {
-            Mode::Forward => self.forward(served, collected.upload(), false),
-            Mode::Record => self.forward(served, collected.upload(), true),
-            Mode::Synthesize => self.synthesize(served, collected),
+            Mode::Forward => Ok(self.forward(served, collected.upload(), false)),
+            Mode::Record => Ok(self.forward(served, collected.upload(), true)),
+            Mode::Synthesize => Ok(self.synthesize(served, collected)),
             Mode::Replay => self.replay(served, collected).await,
         }
     }
@@ -224,15 +209,18 @@ impl Exchange<'_> {
     }
 
     /// Makes an answer up from the request.
-    fn synthesize<C: Client>(&self, served: &mut Served<'_, C>, collected: Collected) -> Decision {
+    fn synthesize<C: Client>(
+        &self,
+        served: &mut Served<'_, C>,
+        collected: Collected,
+    ) -> Box<Chosen> {
         let Collected::Whole(body) = collected else {
-            let refused = Refused::too_large(self.route.body_limit);
-            return Decision::Refusal(refused, Upload::default());
+            return served.refusal(&Refused::too_large(self.route.body_limit), false);
         };
         let answer = synth::answer(&self.route.inside(&self.incoming.head), &body);
         let pacer = self.pacer(&self.route.timing, Some(&body), false);
         served.stages.shape = self.shape(None);
-        Decision::Source(Chosen {
+        Box::new(Chosen {
             source: Source::Synth(Synth::new(answer, pacer)),
             upload: Upload::through(),
             name: "synthesize",

@@ -85,10 +85,10 @@ impl Proxy {
     ///
     /// As the loop of pingora's `HttpServerApp` does for HTTP/1 (0.9.1), but within one future: there each of several has its
     /// own place on the heap, and every event of every stream passes through all of them.
-    pub(crate) async fn serve_http1(&self, conn: Conn, shutdown: &ShutdownWatch) {
+    pub(crate) async fn serve_http1(&self, conn: Box<Conn>, shutdown: &ShutdownWatch) {
         let ctl = conn.ctl();
         ctl.keep_line(b"");
-        let mut session = ServerSession::new_http1(Box::new(conn));
+        let mut session = ServerSession::new_http1(conn);
         session.set_keepalive(Some(KEEPALIVE));
         loop {
             match self.serve_request(&mut session, &ctl, shutdown).await {

@@ -282,6 +282,7 @@ async fn serve(
             Box::pin(serve_connection(conn, Some(peer.ip()), &proxy, stages)).await;
         }
         Ok(Ok((conn, false))) => {
+            let conn = Box::new(conn);
             proxy.serve_http1(conn, &stages.is_closing).await;
         }
         // What a client does not like of our certificate is good to know; that it left is not.

@@ -35,6 +35,11 @@ impl Collected {
         }
     }
 
+    /// Whether the request was read to its end.
+    pub(super) fn is_through(&self) -> bool {
+        self.whole().is_some()
+    }
+
     /// For the pump to send on.
     pub(super) fn upload(self) -> Upload {
         match self {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::body::Collected;
 use super::served::Served;
-use super::{Decision, Exchange};
+use super::{Decided, Exchange};
 use crate::arm::{self, Asking};
 use crate::message::{Headers, ResponseHead};
 use crate::pump::{Client, Cut, Left, Upload};
@@ -52,15 +52,14 @@ impl Exchange<'_> {
         &self,
         served: &mut Served<'_, C>,
         collected: Collected,
-    ) -> Decision {
+    ) -> Decided {
         // Such a fault may take for ever, and many may hold what they keep: without a body there is nothing to go on with.
         let kept = match collected {
             Collected::Whole(body) if body.len() <= KEPT_MAX => Some(body),
             Collected::Whole(_) | Collected::TooLarge(_) => None,
         };
-        if let Err(Left) = served.read_rest().await {
-            return Decision::Over(Box::new(served.left()));
-        }
+        let rest = served.read_rest().await;
+        rest.map_err(|Left| served.left())?;
         let nothing = synth::Answer {
             head: ResponseHead {
                 status: 200,
@@ -90,7 +89,7 @@ impl Exchange<'_> {
             served.client.cut(Cut::Close).await;
         }
         served.settle(&outcome);
-        Decision::Over(Box::new(served.report("fault", None, outcome)))
+        Err(served.over("fault", outcome))
     }
 }
 

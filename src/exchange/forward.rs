@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::Exchange;
 use super::served::{Chosen, Served};
-use super::{Decision, Exchange};
 use crate::call::Call;
 use crate::cassette::Begin;
 use crate::mode::{Mode, RecordPolicy};
@@ -21,7 +21,7 @@ impl Exchange<'_> {
         served: &mut Served<'_, C>,
         upload: Upload,
         is_recorded: bool,
-    ) -> Decision {
+    ) -> Box<Chosen> {
         let name = if is_recorded { "record" } else { "forward" };
         let timing = &self.route.timing;
         let body = upload.read.as_deref().filter(|_| upload.is_through);
@@ -64,10 +64,11 @@ impl Exchange<'_> {
                 (self.flow.upstreams.pretend(answer, recorder), upload)
             }
             None => {
-                return Decision::Refusal(Refused::no_upstream(&self.route.name), upload);
+                let refused = Refused::no_upstream(&self.route.name);
+                return served.refusal(&refused, upload.is_through);
             }
         };
-        Decision::Source(Chosen {
+        Box::new(Chosen {
             source: Source::Upstream(exchange),
             upload,
             name,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::body::Collected;
 use super::served::{Chosen, Served};
-use super::{Decision, Exchange};
+use super::{Decided, Exchange};
 use crate::cassette::Recording;
 use crate::key::{Canonical, Key, KeyBody, OverLimit};
 use crate::mode::OnMiss;
@@ -19,16 +19,20 @@ impl Exchange<'_> {
         &self,
         served: &mut Served<'_, C>,
         collected: Collected,
-    ) -> Decision {
+    ) -> Decided {
         if collected.whole().is_none() && self.route.over_limit == OverLimit::Refuse {
             let refused = Refused::too_large(self.route.body_limit);
-            return Decision::Refusal(refused, collected.upload());
+            return Ok(served.refusal(&refused, collected.is_through()));
         }
         let (canonical, key) = self.key(&collected);
         let on_miss = self.route.on_miss;
         let refused = match self.find(&key).await {
-            Found::Recording(recording) => match self.play(served, recording, &collected).await {
-                Ok(decision) => return decision,
+            Found::Recording(recording) => match self.play(served, recording, &collected) {
+                Ok(chosen) => {
+                    let rest = served.read_rest().await;
+                    rest.map_err(|Left| served.left())?;
+                    return Ok(chosen);
+                }
                 Err(refused) => refused,
             },
             Found::Unreadable(reason) => Refused::unreadable(&reason),
@@ -36,30 +40,29 @@ impl Exchange<'_> {
                 Refused::exhausted(&canonical, count)
             }
             Found::Nothing if on_miss == OnMiss::Refuse => self.explain(canonical).await,
-            Found::Exhausted(_) | Found::Nothing => return self.missed(served, collected, on_miss),
+            Found::Exhausted(_) | Found::Nothing => {
+                return Ok(self.missed(served, collected, on_miss));
+            }
         };
-        Decision::Refusal(refused, collected.upload())
+        Ok(served.refusal(&refused, collected.is_through()))
     }
 
-    /// Plays a recording.
+    /// A recording as the source.
     ///
     /// # Errors
     /// The answer of our own, where it can't be read.
-    async fn play<C: Client>(
+    fn play<C: Client>(
         &self,
         served: &mut Served<'_, C>,
         recording: Arc<Recording>,
         collected: &Collected,
-    ) -> Result<Decision, Refused> {
+    ) -> Result<Box<Chosen>, Refused> {
         let name = recording.name.clone();
         let replay = self
             .paced(recording, collected)
             .map_err(|error| Refused::unreadable(&format!("{name}: {error}")))?;
         served.stages.shape = self.shape(None);
-        if let Err(Left) = served.read_rest().await {
-            return Ok(Decision::Over(Box::new(served.left())));
-        }
-        Ok(Decision::Source(Chosen {
+        Ok(Box::new(Chosen {
             source: Source::Replay(replay),
             upload: Upload::through(),
             name: "replay",
@@ -83,7 +86,7 @@ impl Exchange<'_> {
         served: &mut Served<'_, C>,
         collected: Collected,
         on_miss: OnMiss,
-    ) -> Decision {
+    ) -> Box<Chosen> {
         match on_miss {
             OnMiss::Record => self.forward(served, collected.upload(), true),
             OnMiss::Forward => self.forward(served, collected.upload(), false),

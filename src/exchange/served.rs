@@ -2,9 +2,11 @@
 //!
 //! Has the pump carry one source, or an answer of our own. Which source that is, it is told.
 
+use std::mem;
+
 use tokio::time::Instant;
 
-use super::Report;
+use super::{Over, Report};
 use crate::arm;
 use crate::cassette::Claim;
 use crate::message::Headers;
@@ -59,27 +61,27 @@ impl<'a, C: Client> Served<'a, C> {
     }
 
     /// Has the pump carry a source to its end, and answers for ourselves where the upstream gave no answer.
-    pub(super) async fn pump(&mut self, chosen: Chosen) -> Report {
+    pub(super) async fn answer(&mut self, chosen: &mut Chosen) -> Report {
         let Chosen {
-            mut source,
+            source,
             upload,
             name,
             recording,
         } = chosen;
         let outcome = self
-            .run(&mut source, upload, name, recording.as_deref())
+            .run(source, mem::take(upload), name, recording.as_deref())
             .await;
         self.settle(&outcome);
         if let Outcome::NoAnswer(error) = &outcome {
-            let refused = Refused::no_answer(error);
-            let mut report = Box::pin(self.refuse(refused, Upload::default())).await;
+            let mut refusal = self.refusal(&Refused::no_answer(error), false);
+            let mut report = Box::pin(self.answer(&mut refusal)).await;
             report.source = name;
             if report.outcome == Outcome::Completed {
                 report.outcome = outcome;
             }
             return report;
         }
-        self.report(name, recording, outcome)
+        self.report(name, recording.take(), outcome)
     }
 
     /// Has the pump carry a source. Its times count from the end of the request, where that was read before.
@@ -114,17 +116,18 @@ impl<'a, C: Client> Served<'a, C> {
         .await
     }
 
-    /// Answers for ourselves, and nothing is done to that. What is left of the request is not read.
-    pub(super) async fn refuse(&mut self, refused: Refused, upload: Upload) -> Report {
-        let is_through = upload.is_through || self.tally.request_is_through;
-        let mut source = Source::Synth(Synth::new(refused.answer(), Pacer::instant()));
-        let upload = Upload {
-            read: None,
-            is_through,
-        };
+    /// An answer of our own, to which nothing is done. Of the request no more is read; `is_through`: nothing is left of it.
+    pub(super) fn refusal(&mut self, refused: &Refused, is_through: bool) -> Box<Chosen> {
         self.stages = Stages::default();
-        let outcome = self.run(&mut source, upload, "refusal", None).await;
-        self.report("refusal", None, outcome)
+        Box::new(Chosen {
+            source: Source::Synth(Synth::new(refused.answer(), Pacer::instant())),
+            upload: Upload {
+                read: None,
+                is_through: is_through || self.tally.request_is_through,
+            },
+            name: "refusal",
+            recording: None,
+        })
     }
 
     /// What became of the exchange; it is over.
@@ -138,9 +141,9 @@ impl<'a, C: Client> Served<'a, C> {
             route: self.route.to_owned(),
             source,
             recording,
-            faults: std::mem::take(&mut self.faults),
+            faults: mem::take(&mut self.faults),
             outcome,
-            tally: std::mem::take(&mut self.tally),
+            tally: mem::take(&mut self.tally),
         }
     }
 
@@ -172,7 +175,12 @@ impl<'a, C: Client> Served<'a, C> {
     }
 
     /// The client left before there was an answer.
-    pub(super) fn left(&mut self) -> Report {
-        self.report("none", None, Outcome::ClientLeft)
+    pub(super) fn left(&mut self) -> Over {
+        self.over("none", Outcome::ClientLeft)
+    }
+
+    /// The exchange is over before a source was chosen.
+    pub(super) fn over(&mut self, name: &'static str, outcome: Outcome) -> Over {
+        Over(Box::new(self.report(name, None, outcome)))
     }
 }

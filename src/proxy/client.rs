@@ -289,13 +289,14 @@ impl Http1Client<'_> {
                 }
             }
         }
+        // On the heap, as it is seldom, and not in the state of every wait.
         if self.is_half_closed {
-            return Err(self.ask_whether_left().await);
+            return Err(Box::pin(self.ask_whether_left()).await);
         }
         match self.session.read_body_or_idle(true).await {
             Err(error) if matches!(error.etype(), ErrorType::ConnectionClosed) => {
                 self.is_half_closed = true;
-                Err(self.ask_whether_left().await)
+                Err(Box::pin(self.ask_whether_left()).await)
             }
             _ => Err(Left),
         }
