@@ -124,14 +124,22 @@ impl Board {
         true
     }
 
-    /// Lets a rule end after this time, whatever it was before. `false` if there is none of this name.
-    pub fn set_ttl(&self, name: &Name, time: Duration) -> bool {
-        let Some(live) = self.lock().get(name).cloned() else {
-            return false;
-        };
-        live.lock().until = Some(Instant::now() + time);
+    /// Lets a rule that is on end after this time, whatever was said before of its end. Where all faults are ended, its time
+    /// passes all the same.
+    ///
+    /// # Errors
+    /// If there is no rule of this name, or it is off: there is nothing to end, and nothing is switched on.
+    pub fn set_ttl(&self, name: &Name, time: Duration) -> Result<(), NotSet> {
+        let live = self.lock().get(name).cloned().ok_or(NotSet::NoRule)?;
+        let now = Instant::now();
+        let mut switch = live.lock();
+        if !switch.is_on(now) {
+            return Err(NotSet::Off);
+        }
+        switch.until = Some(now + time);
+        drop(switch);
         self.turn();
-        true
+        Ok(())
     }
 
     /// Ends all faults at once, those in running streams too, or allows them again.
@@ -189,6 +197,17 @@ impl Default for Board {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Why a rule got no time to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSet {
+    /// Nobody knows it.
+    #[error("there is no such rule")]
+    NoRule,
+    /// It is off.
+    #[error("the rule is off")]
+    Off,
 }
 
 /// How many faults are kept to be explained.

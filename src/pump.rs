@@ -155,7 +155,7 @@ pub async fn run<C: Client>(
         }
         pass_on(&mut pieces, &mut up);
         let next = line.next();
-        let deadline = line.deadline();
+        let deadline = line.deadline(next);
         let may_listen = tally.request_is_through || (up.is_some() && pieces.is_empty());
         let gate = line
             .gate()
@@ -169,6 +169,10 @@ pub async fn run<C: Client>(
         };
         let turn = if let Some(heard) = heard {
             Turn::Heard(heard)
+        } else if !is_tired && next.is_some() && deadline.is_some_and(is_reached) {
+            burst += 1;
+            line.tick();
+            Turn::Act(Act::Nothing)
         } else if !is_tired && line.is_due(next) {
             burst += 1;
             Turn::Act(line.play())
@@ -180,16 +184,17 @@ pub async fn run<C: Client>(
             Turn::Act(line.take(step))
         } else {
             burst = if is_tired { 0 } else { burst + 1 };
-            let alarm = next.and_then(|due| line.alarm_for(due));
+            let due = next.filter(|_| deadline.is_none() && !is_tired);
+            let alarm = due.and_then(|due| line.alarm_for(due));
             tokio::select! {
                 biased;
-                () = reach(sleep.as_mut(), alarm.as_deref(), next.and_then(Due::moment)), if next.is_some() && !is_tired => {
+                () = reach(sleep.as_mut(), alarm.as_deref(), due.and_then(Due::moment)), if due.is_some() => {
                     Turn::Act(line.play())
                 }
                 step = listen(source, request_end, line.is_open(next.is_none())), if !is_tired => {
                     Turn::Act(line.take(step))
                 }
-                () = until(deadline), if deadline.is_some() && next.is_none() => {
+                () = until(deadline), if deadline.is_some() => {
                     line.tick();
                     Turn::Act(Act::Nothing)
                 }
@@ -329,6 +334,11 @@ pub(crate) async fn until(due: Option<Instant>) {
     if due > Instant::now() {
         sleep_until(due).await;
     }
+}
+
+/// Whether a wait for this moment would be over.
+fn is_reached(moment: Instant) -> bool {
+    moment <= Instant::now() + EARLY
 }
 
 /// How long before its moment a wait is left to the alarm: a sleep is late by up to 2 ms.

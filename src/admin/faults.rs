@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::{Refusal, Shared};
-use crate::board::{Board, Name, Standing, TimingSummary};
+use crate::board::{Board, Name, NotSet, Standing, TimingSummary};
 use crate::units::Span;
 
 type Answer = Result<Json<Value>, Refusal>;
@@ -94,8 +94,20 @@ pub(super) async fn set_ttl(
     let time = some_time(ttl)?;
     let name = Name { route, rule };
     let board = shared.take_order()?;
-    if board.set_ttl(&name, time) {
-        tracing::info!(route = name.route, rule = name.rule, ttl = ?time, "a fault got a time to live");
+    match board.set_ttl(&name, time) {
+        Ok(()) => {
+            tracing::info!(route = name.route, rule = name.rule, ttl = ?time, "a fault got a time to live");
+        }
+        // So it says below.
+        Err(NotSet::NoRule) => {}
+        Err(NotSet::Off) => {
+            let Name { route, rule } = name;
+            let what = format!(
+                "the rule `{rule}` of the route `{route}` is off, so there is nothing to end after {ttl}; \
+                 to switch it on for so long: `rehearsal fault on {route}/{rule} --ttl {ttl}`"
+            );
+            return Err(Refusal::new(StatusCode::CONFLICT, what));
+        }
     }
     now(board, &name)
 }
@@ -173,7 +185,11 @@ fn now(board: &Board, name: &Name) -> Answer {
         .standings()
         .iter()
         .find(|standing| standing.name == *name)
-        .map(|found| Json(standing(found)))
+        .map(|found| {
+            let mut answer = standing(found);
+            answer["killed"] = board.is_killed().into();
+            Json(answer)
+        })
         .ok_or_else(|| {
             let Name { route, rule } = name;
             Refusal::new(

@@ -78,6 +78,35 @@ async fn a_time_to_live_ends_a_rule_in_exchanges_that_run() {
     assert!(!live(&board, "short").is_on());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_time_to_live_switches_nothing_on() {
+    let board = board();
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        board.set_ttl(&name("nobody"), seconds(1)),
+        Err(NotSet::NoRule)
+    );
+    assert_eq!(board.set_ttl(&name("cut"), seconds(1)), Err(NotSet::Off));
+    board.switch(&name("cut"), true, None);
+    assert_eq!(board.set_ttl(&name("cut"), seconds(1)), Ok(()));
+    tokio::time::advance(seconds(6)).await;
+    for rule in ["cut", "short"] {
+        let ended = board.set_ttl(&name(rule), seconds(1));
+        assert_eq!(
+            ended,
+            Err(NotSet::Off),
+            "{rule} has ended by its time to live"
+        );
+        assert!(!live(&board, rule).is_on());
+    }
+    board.kill(true);
+    assert_eq!(
+        board.set_ttl(&name("slow"), seconds(1)),
+        Ok(()),
+        "it is not the rule that is off"
+    );
+}
+
 #[test]
 fn what_was_switched_and_counted_survives_a_new_plan() {
     let board = board();

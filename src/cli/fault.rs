@@ -41,7 +41,7 @@ enum Action {
         /// ROUTE/RULE, or RULE alone where only one route has it.
         rule: String,
     },
-    /// Let a rule end after some time.
+    /// Let a rule that is on end after some time.
     Ttl {
         /// ROUTE/RULE, or RULE alone where only one route has it.
         rule: String,
@@ -86,7 +86,7 @@ pub(super) fn run(fault: &Fault) -> Result<ExitCode, Failure> {
             let text = if *undo {
                 "faults may happen again\n"
             } else {
-                "all faults are ended; allow them again with `rehearsal fault kill --undo`\n"
+                KILLED
             };
             (answer, text.to_owned())
         }
@@ -109,7 +109,10 @@ pub(super) fn run(fault: &Fault) -> Result<ExitCode, Failure> {
 }
 
 fn told(answer: Value) -> (Value, String) {
-    let text = format!("{} is {}\n", name(&answer), state(&answer));
+    let mut text = format!("{} is {}\n", name(&answer), state(&answer));
+    if answer["killed"] == true {
+        text.push_str(KILLED);
+    }
     (answer, text)
 }
 
@@ -198,9 +201,7 @@ fn table(all: &Value) -> String {
         .collect();
     let mut text = String::new();
     if all["killed"] == true {
-        text.push_str(
-            "all faults are ended; allow them again with `rehearsal fault kill --undo`\n",
-        );
+        text.push_str(KILLED);
     }
     if lines.len() == 1 {
         text.push_str("there are no fault rules\n");
@@ -251,6 +252,9 @@ fn explained(answer: &Value) -> String {
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
+
+/// That nothing happens, and how to have it happen.
+const KILLED: &str = "all faults are ended; allow them again with `rehearsal fault kill --undo`\n";
 
 const FAULTS: &str = "/v1/faults";
 

@@ -50,6 +50,38 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Whether nobody can listen here and there: at the same port of the same host, or of all hosts and one of them. `[::]` is
+    /// IPv4 too. Two free ports are never the same; of names, `localhost` may be any address of this machine alone.
+    pub fn is_taken_by(&self, other: &Self) -> bool {
+        if self.port == 0 || self.port != other.port {
+            return false;
+        }
+        if self.host.eq_ignore_ascii_case(&other.host) {
+            return true;
+        }
+        match (self.ip(), other.ip()) {
+            (Some(one), Some(two)) => one == two || is_all_of(one, two) || is_all_of(two, one),
+            (Some(ip), None) | (None, Some(ip)) => {
+                // The one that is no address of IP is a name.
+                let is_local = self.is_loopback() && other.is_loopback();
+                let is_named = self.is_loopback() || other.is_loopback();
+                is_local || (is_named && ip.is_unspecified())
+            }
+            (None, None) => false,
+        }
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+/// Whether who listens at the one listens at the other too.
+fn is_all_of(one: IpAddr, other: IpAddr) -> bool {
+    one.is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+}
+
 impl FromStr for Address {
     type Err = AddressError;
 
@@ -179,6 +211,35 @@ mod tests {
             "a b:1",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_can_not_listen_where_one_takes_the_place_of_the_other() {
+        for (one, two, expected) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "0.0.0.0:2", false),
+            ("0.0.0.0:1", "[::1]:1", false),
+            ("[::]:1", "127.0.0.1:1", true),
+            ("[::]:1", "[::1]:1", true),
+            ("[::]:1", "0.0.0.0:1", true),
+            ("[::1]:1", "127.0.0.1:1", false),
+            ("[0:0::1]:1", "[::1]:1", true),
+            ("localhost:1", "LOCALHOST:1", true),
+            ("localhost:1", "127.0.0.1:1", true),
+            ("localhost:1", "0.0.0.0:1", true),
+            ("localhost:1", "192.0.2.1:1", false),
+            ("a.test:1", "b.test:1", false),
+            ("a.test:1", "192.0.2.1:1", false),
+            ("a.test:1", "0.0.0.0:1", false),
+        ] {
+            let (one, two): (Address, Address) = (one.parse().unwrap(), two.parse().unwrap());
+            assert_eq!(one.is_taken_by(&two), expected, "{one} {two}");
+            assert_eq!(two.is_taken_by(&one), expected, "{two} {one}");
         }
     }
 

@@ -12,6 +12,8 @@ use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
 
+mod listen;
+
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
     read::parse(text, Path::new("rehearsal.toml"), &|name| {
         (name == "OPENAI_API_KEY").then(|| "sk-from-env".to_owned())

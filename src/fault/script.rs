@@ -21,6 +21,7 @@ use clock::{Clock, When};
 use edits::Edits;
 use flow::Flow;
 use places::{Place, Progress};
+use times::is_error;
 use units::{Units, Wishes};
 use withheld::Withheld;
 
@@ -33,6 +34,7 @@ mod head;
 mod lift;
 mod places;
 mod stand_in;
+mod times;
 mod units;
 mod withheld;
 
@@ -113,8 +115,8 @@ pub struct Script {
     /// Whether the body is a stream whose events are told apart; holds to the end of the answer.
     is_stream: bool,
     queue: VecDeque<Timed>,
-    /// The cue that is next, cut to size.
-    next: Option<Timed>,
+    /// The cue that is next, cut to size; before it what happens at a time that has come.
+    next: VecDeque<Timed>,
     progress: Progress,
     /// Whether the last cue is in the queue; what comes from the source after it is dropped.
     is_over: bool,
@@ -176,7 +178,7 @@ impl Script {
             units: None,
             is_stream: false,
             queue: VecDeque::new(),
-            next: None,
+            next: VecDeque::new(),
             progress: Progress::default(),
             is_over: false,
             is_ended: false,
@@ -296,7 +298,7 @@ impl Script {
 
     /// What is next. Stays the same until it is [taken](Self::take).
     pub fn next(&mut self, now: Duration) -> Option<&Timed> {
-        if self.next.is_none() {
+        if self.next.is_empty() {
             let timed = self.queue.pop_front()?;
             let by = timed.fault;
             let is_body = matches!(timed.cue, Cue::Send(_));
@@ -311,16 +313,21 @@ impl Script {
                 self.mark_injected(fault);
             }
             if let Some(mut rest) = rest {
-                if by.is_some_and(|fault| self.is_error(fault)) {
+                if by.is_some_and(|fault| is_error(&self.effects, fault)) {
                     // Half an error is not taken back.
                     rest.fault = None;
                     timed.fault = timed.fault.filter(|fault| Some(*fault) != by);
                 }
                 self.queue.push_front(rest);
             }
-            self.next = Some(timed);
+            self.next.push_back(timed);
         }
-        self.next.as_ref()
+        self.next.front()
+    }
+
+    /// Whether nothing waits. Behind what waits it is only known as it goes what time it will be: [`Self::tick`] looks at that.
+    fn is_idle(&self) -> bool {
+        self.next.is_empty() && self.queue.is_empty()
     }
 
     /// Whether the source is to be asked on though there is something to send.
@@ -340,15 +347,9 @@ impl Script {
         sends.sum()
     }
 
-    /// Whether a fault puts an event of its own into the stream.
-    fn is_error(&self, fault: usize) -> bool {
-        let effect = self.effects.get(fault);
-        effect.is_some_and(|effect| matches!(effect.kind, Kind::ErrorEvent { .. }))
-    }
-
     /// Takes what is next.
     pub fn take(&mut self) -> Option<Timed> {
-        let next = self.next.take();
+        let next = self.next.pop_front();
         self.answer.is_begun |= next
             .as_ref()
             .is_some_and(|timed| matches!(timed.cue, Cue::Head(..)));

@@ -215,23 +215,27 @@ impl<'a> Line<'a> {
         Act::Nothing
     }
 
-    /// When a stage acts though the source is silent.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When a stage acts by itself, where that is before what is next: that is not held up by it, and what is due earlier goes first.
+    pub(super) fn deadline(&self, next: Option<Due>) -> Option<Instant> {
         let fault = self
             .stages
             .faults
             .as_ref()
             .and_then(|faults| faults.script.deadline());
         let shape = self.stages.shape.as_ref().and_then(Shape::deadline);
-        let deadline = fault.into_iter().chain(shape).min()?;
-        Some(self.moment(deadline))
+        let deadline = self.moment(fault.into_iter().chain(shape).min()?);
+        let is_first = next.is_none_or(|due| due.moment().is_some_and(|due| deadline < due));
+        is_first.then_some(deadline)
     }
 
     /// It is late enough for what acts at a time.
     pub(super) fn tick(&mut self) {
         let now = self.now() + EARLY;
         if let Some(faults) = &mut self.stages.faults {
-            faults.script.tick(now);
+            let is_end = faults.script.tick(now);
+            // Where the answer ends, no silence goes on.
+            self.doing
+                .take_if(|doing| is_end && matches!(doing, Doing::Silence { .. }));
         }
         if let Some(shape) = &mut self.stages.shape {
             shape.tick(now, &mut self.shaped);

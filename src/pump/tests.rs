@@ -23,6 +23,7 @@ use crate::source::{Replay, Step, Synth, What};
 use crate::synth::Answer;
 
 mod heard;
+mod times;
 
 /// What reached the client, and how long after the start.
 #[derive(Debug, PartialEq)]
@@ -320,15 +321,21 @@ async fn trailers_are_replayed_between_the_last_chunk_and_the_end() {
 
 /// A latency at work.
 fn late() -> Stages {
-    let armed = Armed {
-        kind: Kind::Latency {
-            time: "50ms".parse().unwrap(),
-            basis: Basis::Add,
-        },
+    broken(vec![Kind::Latency {
+        time: "50ms".parse().unwrap(),
+        basis: Basis::Add,
+    }])
+}
+
+/// These faults at work.
+fn broken(kinds: Vec<Kind>) -> Stages {
+    let armed = |kind| Armed {
+        kind,
         chance: Draw::from_bits(7).stream(),
         stand_in: None,
         is_for_connection: false,
     };
+    let armed = kinds.into_iter().map(armed).collect();
     let request = RequestHead {
         method: "GET".to_owned(),
         path: "/".to_owned(),
@@ -344,7 +351,7 @@ fn late() -> Stages {
     };
     Stages {
         faults: Some(Faults {
-            script: Box::new(Script::new(vec![armed], scene)),
+            script: Box::new(Script::new(armed, scene)),
             watch: Arc::new(Board::new()).watch(Vec::new()),
             alarm: None,
         }),

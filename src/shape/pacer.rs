@@ -172,6 +172,14 @@ mod tests {
             300
         );
         assert_eq!(millis(whole.chunk(Duration::ZERO, body)), 300);
+        let both =
+            br#"{"usage":{"completion_tokens":22},"choices":[{"text":"a b"},{"text":"c d"}]}"#;
+        let mut two = pacer();
+        assert_eq!(
+            millis(two.head(Duration::ZERO, &head("application/json"), Some(both))),
+            300,
+            "two choices of eleven tokens are made side by side"
+        );
         let mut list = pacer();
         assert_eq!(
             millis(list.head(Duration::ZERO, &head("application/json"), Some(b"[]"))),

@@ -144,6 +144,27 @@ def test_a_rule_is_counted_switched_off_and_on_again(watched):
     assert watched.get(MODELS).status == 200
 
 
+def test_a_time_to_live_for_a_rule_that_is_off_is_refused(watched):
+    watched.fault("off", "refused/busy")
+    status, _, text = watched.curl("/v1/faults/refused/busy/ttl", "-d", '{"ttl": "5s"}')
+    assert status == 409, text
+    said = watched.fault("ttl", "refused/busy", "5s", code=1)
+    assert "409 Conflict: the rule `busy` of the route `refused` is off" in said, said
+    assert said.endswith("`rehearsal fault on refused/busy --ttl 5s`\n"), said
+    assert watched.rule("refused/busy")["on"] is False
+    assert watched.get(MODELS).status == 200
+
+
+def test_an_order_says_that_all_faults_are_ended(watched):
+    watched.fault("kill")
+    for words in (["ttl", "refused/busy", "5m"], ["on", "refused/busy"]):
+        said = watched.fault(*words).splitlines()
+        assert said[0] == "refused/busy is off"
+        assert said[1].startswith("all faults are ended; allow them again"), words
+    watched.fault("kill", "--undo")
+    assert watched.fault("ttl", "refused/busy", "5m").startswith("refused/busy is on for ")
+
+
 def test_the_list_is_a_table(watched):
     lines = watched.fault("list").splitlines()
     assert lines[0].split() == "RULE KIND STATE ACTIVE DRAWN INJECTED NOT APPLICABLE PREVENTED OVER CAP DRY RUN".split()

@@ -67,7 +67,8 @@ async fn what_was_switched_by_hand_stays_so_and_what_is_no_more_is_named() {
     let old = board(&RULES);
     old.switch(&name("cut"), true, Some(Duration::from_secs(90)));
     old.switch(&name("slow"), false, None);
-    old.set_ttl(&name("short"), Duration::from_secs(30));
+    old.set_ttl(&name("short"), Duration::from_secs(30))
+        .unwrap();
     let new = board(&[("cut", false, None), ("slow", true, None)]);
     let inherited = new.inherit(&passed_on(&old));
     assert!(is_on(&new, "cut") && !is_on(&new, "slow"));
@@ -95,7 +96,7 @@ async fn the_time_to_live_of_the_config_runs_on() {
     let next = board(&RULES);
     next.inherit(&passed_on(&new));
     assert!(!is_on(&next, "short") && is_on(&next, "slow"));
-    next.set_ttl(&name("slow"), Duration::from_secs(1));
+    next.set_ttl(&name("slow"), Duration::from_secs(1)).unwrap();
     tokio::time::advance(Duration::from_secs(5)).await;
     let last = board(&RULES);
     let inherited = last.inherit(&passed_on(&next));

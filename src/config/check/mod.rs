@@ -68,6 +68,7 @@ pub(in crate::config) fn findings(
     let mut found = Vec::new();
     check_sections(config, &mut found);
     check_tls(config, &mut found);
+    check_places(config, &mut found);
     check_admin(config, &mut found);
     for (index, route) in config.routes.iter().enumerate() {
         route::check(route, &Way::route(index), &config.folder, env, &mut found);
@@ -158,6 +159,26 @@ fn check_tls(config: &Config, found: &mut Vec<Finding>) {
                 found.push(Finding::at(way(&["tls", key]), error.to_string()));
             }
         }
+    }
+}
+
+/// That no two listeners want the same place.
+fn check_places(config: &Config, found: &mut Vec<Finding>) {
+    let listen = &config.listen;
+    let mut before = vec![("http", &listen.http)];
+    let others = [("https", &listen.https), ("admin", &listen.admin)];
+    for (key, address) in others {
+        let Some(address) = address else { continue };
+        let taken = before.iter().find(|(_, other)| address.is_taken_by(other));
+        if let Some((other, place)) = taken {
+            let what = format!("`{key}` can't listen at {address}: `{other}` listens at {place}");
+            found.push(
+                Finding::at(Way::to(&["listen", key]), what)
+                    .hint("expected another port, or 0 for any that is free")
+                    .relying_on([Way::to(&["listen"])]),
+            );
+        }
+        before.push((key, address));
     }
 }
 

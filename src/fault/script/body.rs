@@ -54,7 +54,9 @@ impl Script {
     pub(super) fn unit(&mut self, moment: Moment, mut unit: Unit) {
         if !self.is_over {
             let seen = self.progress.seen;
-            self.fire(&Place::Time(self.clock.when(moment)), When::default());
+            if self.is_idle() {
+                self.fire(&Place::Time(self.clock.when(moment)), When::default());
+            }
             self.fire_before(unit.part);
             if self.is_over {
                 // It has not come yet, should it come after all.

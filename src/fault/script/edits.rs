@@ -98,6 +98,23 @@ impl Edits {
         self.corrupters.push((fault, corrupter, chance));
     }
 
+    /// How many flip bits.
+    pub(super) fn corrupters(&self) -> usize {
+        self.corrupters.len()
+    }
+
+    /// What all of them but the first so many make of a write.
+    pub(super) fn flip(&mut self, known: usize, mut bytes: Bytes) -> Bytes {
+        for (fault, corrupter, chance) in self.corrupters.iter_mut().skip(known) {
+            let before = corrupter.left();
+            bytes = corrupter.push(bytes, &mut || chance.bits());
+            if corrupter.left() < before {
+                self.begun.push(*fault);
+            }
+        }
+        bytes
+    }
+
     /// The writes that become of a piece.
     pub(super) fn apply(&mut self, dialect: Dialect, piece: &Piece) -> Vec<Bytes> {
         let mut bytes = piece.bytes.clone();
@@ -159,14 +176,8 @@ impl Edits {
 
     fn finish_writes(&mut self, writes: Vec<Bytes>) -> Vec<Bytes> {
         let mut out = Vec::with_capacity(writes.len());
-        for mut bytes in writes {
-            for (fault, corrupter, chance) in &mut self.corrupters {
-                let before = corrupter.left();
-                bytes = corrupter.push(bytes, &mut || chance.bits());
-                if corrupter.left() < before {
-                    self.begun.push(*fault);
-                }
-            }
+        for bytes in writes {
+            let bytes = self.flip(0, bytes);
             match self.utf8_splitter {
                 Some(fault) => {
                     let pieces = split_utf8(&bytes);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::times::is_error;
 use super::{Fate, Script};
 use crate::cue::{Cue, Timed};
 
@@ -43,11 +44,13 @@ impl Script {
             self.hurry(fault);
             return;
         }
-        let is_whole = answers || self.is_error(fault);
+        let is_whole = answers || is_error(&self.effects, fault);
         let goes =
             |timed: &Timed| timed.fault == Some(fault) && (is_whole || is_made_up(&timed.cue));
         self.queue.retain(|timed| !goes(timed));
-        if self.next.take_if(|timed| goes(timed)).is_some()
+        let before = self.next.len();
+        self.next.retain(|timed| !goes(timed));
+        if self.next.len() < before
             && let Some(effect) = self.effects.get_mut(fault)
         {
             effect.fate = Fate::Lifted;

@@ -121,22 +121,6 @@ impl Script {
         }
     }
 
-    /// When something happens even if the source says nothing.
-    pub fn deadline(&self) -> Option<Duration> {
-        let head_at = self.progress.head_at.filter(|_| !self.is_over)?;
-        self.waiting()
-            .filter_map(|(_, kind)| match position(kind)? {
-                Position::Time(span) => Some(head_at + span.0),
-                _ => None,
-            })
-            .min()
-    }
-
-    /// It is this late now.
-    pub fn tick(&mut self, now: Duration) {
-        self.fire(&Place::Time(now), When::default());
-    }
-
     /// After which byte the next fault acts that waits for one.
     pub(super) fn next_byte_position(&self) -> Option<u64> {
         self.waiting()
@@ -149,7 +133,7 @@ impl Script {
 }
 
 /// Where a fault acts, if it waits for a place.
-fn position(kind: &Kind) -> Option<&Position> {
+pub(super) fn position(kind: &Kind) -> Option<&Position> {
     match kind {
         Kind::Stall { after, .. }
         | Kind::ErrorEvent { after, .. }

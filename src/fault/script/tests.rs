@@ -75,7 +75,14 @@ fn play(kinds: Vec<Kind>, events: &[&'static str]) -> (Vec<String>, Vec<Fate>) {
 fn drain(script: &mut Script) -> Vec<String> {
     let mut told = Vec::new();
     let mut now = Duration::ZERO;
-    while script.next(now).is_some() {
+    while let Some(due) = script.next(now).map(|timed| timed.due) {
+        // As the pump does: what a time comes for goes first.
+        if let Some(deadline) = script.deadline()
+            && due.is_some_and(|due| deadline < due)
+        {
+            script.tick(deadline);
+            continue;
+        }
         let Some(timed) = script.take() else { break };
         now = now.max(timed.due.unwrap_or(now));
         let what = match timed.cue {
