@@ -17,6 +17,7 @@ use crate::shape::profile::Profile;
 use start::run;
 
 mod admin;
+mod itself;
 mod start;
 mod stop;
 

@@ -86,7 +86,20 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn mistake(&self, span: &Range<usize>, message: &str, secrets: &Secrets) -> Mistake {
-        let (what, hints) = in_our_words(&secrets.blot_message(message));
+        let (what, mut hints) = in_our_words(&secrets.blot_message(message));
+        let pointed = self.text.get(span.clone()).unwrap_or("");
+        let is_one_table = pointed.starts_with('[') && !pointed.starts_with("[[");
+        if is_one_table && message == "invalid type: map, expected a sequence" {
+            hints = vec![format!(
+                "there may be more than one, so write `[{pointed}]`"
+            )];
+        }
+        if pointed == "fault" && message.starts_with("unknown field") {
+            hints.insert(
+                0,
+                "a fault stands below its route, as `[[route.fault]]`".to_owned(),
+            );
+        }
         Mistake::in_file(self.file, self.text, span, &what, &hints, secrets)
     }
 }
@@ -109,16 +122,30 @@ impl Reading<'_> {
                 Err(error) => error,
             };
             let span = error.span().unwrap_or_default();
+            let message = match error.message() {
+                bare if is_no_choice(bare) => self.choices_at(&span).unwrap_or(bare.to_owned()),
+                message => message.to_owned(),
+            };
             // What is wrong with a whole table after something was taken out of it is that something is missing.
             if !self.damaged.contains(&span) {
-                self.mistakes
-                    .push((span.clone(), error.message().to_owned()));
+                self.mistakes.push((span.clone(), message));
             }
             let root = self.table.span();
             let taken_from = take_from_table(self.table.get_mut(), root, &span)?;
             self.damaged.push(taken_from);
         }
         None
+    }
+
+    /// What the reader says of a value in whose place only a choice can stand, with the list of the choices. It gives
+    /// that list only for a text that is none of them, so such a text is read in the place of the value.
+    fn choices_at(&self, span: &Range<usize>) -> Option<String> {
+        let mut table = self.table.clone();
+        put_in_table(table.get_mut(), span);
+        let error = Config::deserialize(toml::Deserializer::from(table)).err()?;
+        let (_, expected) = error.message().split_once(", expected ")?;
+        (error.span().as_ref() == Some(span))
+            .then(|| format!("wanted string or table, expected {expected}"))
     }
 
     /// Whether something was taken out of what this way leads to.
@@ -247,6 +274,38 @@ fn take_from_value(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> Opt
     }
 }
 
+/// Puts a text that is no choice anywhere in the place of the value with this span.
+fn put_in_table(table: &mut DeTable<'_>, span: &Range<usize>) {
+    for (_, value) in table.iter_mut() {
+        put_in_value(value, span);
+    }
+}
+
+fn put_in_value(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) {
+    if value.span() == *span {
+        *value.get_mut() = DeValue::String("".into());
+        return;
+    }
+    match value.get_mut() {
+        DeValue::Table(table) => put_in_table(table, span),
+        DeValue::Array(array) => {
+            for element in array.iter_mut() {
+                put_in_value(element, span);
+            }
+        }
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => {}
+    }
+}
+
+/// Whether the reader wanted a choice and met what can't name one.
+fn is_no_choice(message: &str) -> bool {
+    message.starts_with("wanted string or table") || message.starts_with("wanted exactly 1 element")
+}
+
 /// What serde says, in words for people who write the file and not the reader of it; what was expected becomes a hint.
 fn in_our_words(message: &str) -> (String, Vec<String>) {
     let mut hints = Vec::new();
@@ -278,9 +337,7 @@ fn in_our_words(message: &str) -> (String, Vec<String>) {
     }
     let what = match what.strip_prefix("unknown variant ") {
         Some(word) => format!("{word} is not one of the choices"),
-        None if what.starts_with("wanted string or table") => {
-            "this is not one of the choices".to_owned()
-        }
+        None if is_no_choice(what) => "this is not one of the choices".to_owned(),
         None if what == "invalid type: unit variant" => "this choice takes a value".to_owned(),
         None => what
             .replace("unknown field", "unknown key")

@@ -518,6 +518,7 @@ route = [{ name = 1 }, 2, { mode = 5, on_miss = { a = 1 }, match = { headers = {
               |
             4 | route = [{ name = 1 }, 2, { mode = 5, on_miss = { a = 1 }, match = { headers = { a = 1 } } }]
               |                                    ^
+              = expected one of `forward`, `record`, `replay`, `synthesize`
 
             rehearsal.toml:4:51: `a` is not one of the choices
               |
@@ -845,3 +846,44 @@ rechunk = "as-recorded"
 pace = "instant"
 rechunk = "word"
 "#;
+
+#[test]
+fn slips_that_everybody_makes_once_are_told_with_what_to_write() {
+    check(
+        "[[fault]]\nstatus = 503\n\n[route]\nmode = \"record\"\n",
+        &expect![[r#"
+            rehearsal.toml:1:3: unknown key `fault`
+              |
+            1 | [[fault]]
+              |   ^^^^^
+              = a fault stands below its route, as `[[route.fault]]`
+              = expected one of `seed`, `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`
+
+            rehearsal.toml:4:1: invalid type: map
+              |
+            4 | [route]
+              | ^^^^^^^
+              = there may be more than one, so write `[[route]]`"#]],
+    );
+    check(
+        "[cassette]\nrecord = {}\n\n[[route]]\nhttp = 2\nmode = true\n",
+        &expect![[r#"
+            rehearsal.toml:2:10: this is not one of the choices
+              |
+            2 | record = {}
+              |          ^^
+              = expected one of `replace`, `append`, `once`
+
+            rehearsal.toml:5:8: this is not one of the choices
+              |
+            5 | http = 2
+              |        ^
+              = expected one of `auto`, `1.1`, `2`
+
+            rehearsal.toml:6:8: this is not one of the choices
+              |
+            6 | mode = true
+              |        ^^^^
+              = expected one of `forward`, `record`, `replay`, `synthesize`"#]],
+    );
+}

@@ -12,7 +12,7 @@ import time
 
 import pytest
 import wire
-from conftest import binary, clean_env, route
+from conftest import binary, clean_env, free_port, route
 from rawclient import Client, ask, post_json
 from upstream import answer, endless, stream
 
@@ -98,6 +98,15 @@ def test_a_port_in_use_is_one_line_and_exit_2(rehearsal, cassette, command):
         line = refused(rehearsal.run(*words, "--listen", f"127.0.0.1:{port}"))
     assert f"127.0.0.1:{port}" in line
     assert "in use" in line.lower()
+
+
+def test_a_process_is_not_its_own_upstream(rehearsal, cassette):
+    """One request would come back to it until no file descriptor is left."""
+    port = free_port()
+    words = ["--cassette", cassette, "--listen", f"127.0.0.1:{port}"]
+    line = refused(rehearsal.run("record", "--upstream", f"http://localhost:{port}/v1", *words))
+    assert f"http://localhost:{port}/v1" in line and f"127.0.0.1:{port}" in line
+    assert not cassette.exists(), "something was half started"
 
 
 @pytest.mark.parametrize(
@@ -292,8 +301,6 @@ def test_the_embedded_default_says_where_an_answer_comes_from(rehearsal, tmp_pat
 
 
 def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(rehearsal, upstream):
-    from conftest import free_port
-
     upstream.on("/", answer())
     in_file, in_env = free_port(), free_port()
     config = route("forward", upstream, top=f'[listen]\nhttp = "127.0.0.1:{in_file}"')

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use super::admin;
+use super::itself::{self, Ours};
 use super::stop::{CLOSING, Signals, serve_until_stopped};
 use crate::alarm::Alarm;
 use crate::board::Board;
@@ -59,6 +60,7 @@ async fn run_in_runtime(
     let doors = Doors::bind(config, &mut succession)
         .await
         .map_err(Failure::Unusable)?;
+    doors.refuse_ourselves(config).map_err(Failure::Unusable)?;
     let cassette =
         open_cassette(&config.cassette, &plan, &mut succession).map_err(Failure::Unusable)?;
     let mut signals = Signals::new()
@@ -149,6 +151,19 @@ impl Doors {
         };
         let admin = admin::listen(&config.listen, succession).await?;
         Ok(Self { http, https, admin })
+    }
+
+    /// An error where a route leads back to one of the doors.
+    fn refuse_ourselves(&self, config: &Config) -> anyhow::Result<()> {
+        let https = self.https.as_ref().map(|(listener, _)| (true, listener));
+        let doors = std::iter::once((false, &self.http)).chain(https);
+        let ours = doors
+            .map(|(is_tls, listener)| {
+                let address = listener.local_addr()?;
+                Ok(Ours { is_tls, address })
+            })
+            .collect::<std::io::Result<Vec<_>>>()?;
+        itself::refuse(config, &ours)
     }
 
     /// Makes what answers there.
