@@ -50,7 +50,8 @@ impl LogLine {
             source = report.source,
             recording = report.recording.as_deref().unwrap_or("-"),
             status = tally.status.unwrap_or(0),
-            ttfb_ms = millis(tally.first_byte.unwrap_or(took)),
+            // Left out where no byte of an answer was sent.
+            ttfb_ms = tally.first_byte.map(millis),
             took_ms = millis(took),
             chunks = tally.chunks,
             bytes = tally.bytes,

@@ -216,6 +216,7 @@ def test_a_cut_ends_the_stream_in_its_way(broken, how, end):
         assert int(got.get("content-length")) > len(got.body)
     broken.proxy.stop()
     assert ("outcome=cut" in broken.proxy.stderr()) == (how != '"clean-end"')
+    assert "ttfb_ms=" in broken.proxy.stderr()
 
 
 def test_a_terminator_is_left_out(broken):
@@ -227,6 +228,9 @@ def test_a_reset_before_the_head_calls_no_upstream(broken):
     got = go(broken(fault('cut = { after = "before-head", how = "reset" }')))
     assert (got.head, got.end) == (None, wire.RESET)
     assert broken.asked() == 0
+    broken.proxy.stop()
+    assert "outcome=cut" in broken.proxy.stderr()
+    assert "ttfb_ms" not in broken.proxy.stderr(), "no byte was sent"
 
 
 def test_an_empty_answer_is_a_fin(broken):
