@@ -159,6 +159,8 @@ impl<'a, C: Client> Served<'a, C> {
         let Some(faults) = &mut self.stages.faults else {
             return Ok(());
         };
+        // Nothing of an answer has begun that would have to end too.
+        faults.lift();
         if let Some(pause) = faults.pause_for(bytes) {
             pump::rest(pause, &mut faults.watch).await;
         }

@@ -39,6 +39,8 @@ struct Listener {
     start: Instant,
     got: Vec<(u64, Got)>,
     leaves_after: Option<Duration>,
+    /// When it says a piece of its request, all faults being ended in the same moment.
+    kills_after: Option<(Duration, Arc<Board>)>,
     write_takes: Duration,
     /// Of the head and each write: whether more was to follow at once.
     more: Vec<bool>,
@@ -50,6 +52,7 @@ impl Listener {
             start: Instant::now(),
             got: Vec::new(),
             leaves_after: None,
+            kills_after: None,
             write_takes: Duration::ZERO,
             more: Vec::new(),
         }
@@ -82,7 +85,7 @@ impl Client for Listener {
     async fn write(&mut self, bytes: Bytes, more: bool) -> Result<(), Left> {
         self.more.push(more);
         sleep(self.write_takes).await;
-        let text = std::str::from_utf8(&bytes).unwrap().to_owned();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         self.note(Got::Bytes(text.leak()));
         Ok(())
     }
@@ -111,6 +114,12 @@ impl Client for Listener {
     }
 
     async fn hear(&mut self) -> Result<Option<Bytes>, Left> {
+        if let Some((after, board)) = &self.kills_after {
+            sleep_until(self.start + *after).await;
+            board.kill(true);
+            self.kills_after = None;
+            return Ok(Some(Bytes::from_static(b"x")));
+        }
         match self.leaves_after {
             Some(after) => {
                 sleep_until(self.start + after).await;

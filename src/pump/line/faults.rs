@@ -27,14 +27,19 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// How long no more of the request may be read after so many bytes.
-    pub(crate) fn pause_for(&mut self, bytes: usize) -> Option<Duration> {
-        self.script.upload_rate()?;
+    /// Ends what was switched off; gives what that is, as places in the list of the faults. Each is given once: what has begun of
+    /// it is for the caller to end.
+    pub(crate) fn lift(&mut self) -> Vec<usize> {
         let lifted = self.watch.lifted();
         self.script.lift(&lifted);
-        for fault in lifted {
-            self.watch.release(fault);
+        for fault in &lifted {
+            self.watch.release(*fault);
         }
+        lifted
+    }
+
+    /// How long no more of the request may be read after so many bytes.
+    pub(crate) fn pause_for(&mut self, bytes: usize) -> Option<Duration> {
         let (fault, rate) = self.script.upload_rate()?;
         self.script.mark_injected(fault);
         // Up to 2^52 bytes a number of bytes is exact as a float.
@@ -89,8 +94,7 @@ impl Line<'_> {
         let Some(faults) = &mut self.stages.faults else {
             return Ok(());
         };
-        let lifted = faults.watch.lifted();
-        faults.script.lift(&lifted);
+        let lifted = faults.lift();
         for timed in &mut self.shaped {
             if let (Cue::Hold(silence), Some(fault)) = (&mut timed.cue, timed.fault)
                 && lifted.contains(&fault)
@@ -103,7 +107,6 @@ impl Line<'_> {
             client.uncork()?;
         }
         for fault in lifted {
-            faults.watch.release(fault);
             if self.doing.as_ref().and_then(Doing::fault) == Some(fault)
                 && let Some(Doing::Drip { .. }) = self.doing.take()
             {

@@ -1,8 +1,12 @@
 //! A request is heard to its end before its answer is looked at: who has said all keeps its connection.
 
 use super::*;
+use crate::board::{Configured, Name};
 use crate::call::Said;
+use crate::fault::kind::KeepAlive;
+use crate::fault::position::Position;
 use crate::message::Chunk;
+use crate::units::{ByteSize, Span};
 use crate::upstream::Exchange;
 
 /// A client whose request ends as soon as so many writes of the answer went out.
@@ -89,4 +93,67 @@ async fn a_request_that_ends_with_its_answer_is_heard_to_its_end() {
         assert!(tally.request_is_through, "{ends_after}");
         assert!(matches!(pieces.try_recv(), Ok(Piece::End)), "{ends_after}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_ends_as_the_client_is_heard_ends_what_it_has_begun() {
+    let kinds = vec![
+        Kind::Bandwidth {
+            up: Some(ByteSize(1)),
+            down: None,
+        },
+        Kind::Stall {
+            after: Position::Bytes(ByteSize(1)),
+            time: None,
+            keepalive: KeepAlive::None,
+            every: Span::secs(1),
+        },
+    ];
+    let board = Arc::new(Board::new());
+    let names = ["slow", "silent"];
+    board.set_rules(names.map(|rule| Configured {
+        name: Name {
+            route: "chat".to_owned(),
+            rule: rule.to_owned(),
+        },
+        kind: "any",
+        is_on: true,
+        ttl: None,
+    }));
+    let held = board.lives("chat", names.into_iter());
+    let held = held.iter().map(|live| live.enter(None).unwrap());
+    let mut stages = broken(kinds);
+    stages.faults.as_mut().unwrap().watch = board.watch(held.collect());
+
+    let (up, said) = mpsc::unbounded_channel();
+    let (body, _pieces) = mpsc::channel(4);
+    up.send(Said::Head(answer(&[]).head)).unwrap();
+    for text in ["a", "b"] {
+        let chunk = Chunk {
+            at: Duration::ZERO,
+            bytes: Bytes::from_static(text.as_bytes()),
+            held: false,
+        };
+        up.send(Said::Chunk(chunk, None)).unwrap();
+    }
+    up.send(Said::End(Ending::Complete)).unwrap();
+    let mut client = Listener::new();
+    client.kills_after = Some((Duration::from_secs(1), board));
+    let (mut source, marks) = (
+        Source::Upstream(Exchange::scripted(said, body)),
+        Headers::new(),
+    );
+    let mut tally = Tally::default();
+    let run = run(
+        &mut client,
+        &mut source,
+        Upload::default(),
+        Instant::now(),
+        &marks,
+        &mut stages,
+        &mut tally,
+    );
+    let outcome = tokio::time::timeout(Duration::from_secs(60), run).await;
+    assert_eq!(outcome, Ok(Outcome::Completed), "the silence goes on");
+    assert!(client.got.contains(&(1000, Got::Bytes("b"))));
 }
