@@ -7,6 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+/// Whether a header is one of ours: `x-rehearsal-…`. What they say is of one hop alone.
+pub fn is_ours(name: &str) -> bool {
+    const OURS: &str = "x-rehearsal-";
+    name.get(..OURS.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+}
+
+/// In an answer: a fault that hit it. A line for each.
+pub const FAULT_HEADER: &str = "x-rehearsal-fault";
+
 /// Header lines in their order, with the case of their names as they were sent.
 ///
 /// Looking up ignores case. Values are bytes, because HTTP allows any byte above 0x7f in them.

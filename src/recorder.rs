@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::cassette::Ticket;
-use crate::message::{Chunk, Ending, Headers, ResponseHead};
+use crate::message::{Chunk, Ending, Headers, ResponseHead, is_ours};
 
 /// One recording under way. Dropped without [`Recorder::finish`], it is discarded.
 pub struct Recorder {
@@ -46,9 +46,12 @@ impl Recorder {
         self.ticket.protocol(protocol);
     }
 
-    /// The head of the answer came, so long after the end of the request.
+    /// The head of the answer came, so long after the end of the request. What another rehearsal says of itself in it is not kept:
+    /// a replay says such things of its own.
     pub fn head(&mut self, head: &ResponseHead, after: Duration) {
-        self.ticket.head(head.clone(), after);
+        let mut head = head.clone();
+        head.headers.retain(|name, _| !is_ours(name));
+        self.ticket.head(head, after);
     }
 
     /// A chunk of the answer came.

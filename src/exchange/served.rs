@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Over, Report};
 use crate::arm;
 use crate::cassette::Claim;
-use crate::message::Headers;
+use crate::message::{FAULT_HEADER, Headers};
 use crate::pump::{self, Client, Left, Outcome, Stages, Tally, Upload};
 use crate::refusal::Refused;
 use crate::shape::pacer::Pacer;
@@ -100,7 +100,7 @@ impl<'a, C: Client> Served<'a, C> {
                 marks.push("x-rehearsal-recording", recording.to_owned());
             }
             for fault in self.faults.iter().filter(|_| self.stages.faults.is_some()) {
-                marks.push("x-rehearsal-fault", fault.clone());
+                marks.push(FAULT_HEADER, fault.clone());
             }
         }
         let request_end = self.request_end.unwrap_or_else(Instant::now);

@@ -11,7 +11,7 @@ use crate::conn::ConnCtl;
 use crate::exchange::Incoming;
 use crate::fault::when::Protocol;
 use crate::limits::{HeadLimits, check_head, check_line};
-use crate::message::{Headers, RequestHead};
+use crate::message::{Headers, RequestHead, is_ours};
 use crate::refusal::Refused;
 use crate::wire::{headers_of, strip_hop_by_hop};
 
@@ -125,9 +125,7 @@ pub(crate) fn received(
     let client = identify(&head, peer);
     let mut ours = Headers::new();
     head.headers.retain(|name, value| {
-        let is_ours = name
-            .get(..OURS.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(OURS));
+        let is_ours = is_ours(name);
         if is_ours {
             ours.push(name, value.clone());
         }
@@ -168,6 +166,3 @@ pub(crate) fn split_target(target: &str) -> (String, Option<String>) {
         None => (relative.to_owned(), None),
     }
 }
-
-/// How the headers begin that are meant for us.
-const OURS: &str = "x-rehearsal-";

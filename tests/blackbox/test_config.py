@@ -343,6 +343,20 @@ def test_an_opaque_route_adds_no_headers_of_ours(rehearsal, upstream):
     assert not [name for name, _ in opaque.head.headers if name.lower().startswith("x-rehearsal")]
 
 
+def test_of_two_rehearsals_in_a_row_each_says_its_own(rehearsal, tmp_path):
+    slow = '[[route.fault]]\nname = "NAME"\nlatency = "1ms"\n'
+    behind = rehearsal(config=route("synthesize", more=slow.replace("NAME", "behind")))
+    before = rehearsal(config=route("record", behind, slow.replace("NAME", "before"), cassette=tmp_path / "taken"))
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    got = post_json(before.url, "/v1/chat/completions", body)
+    assert got.all("x-rehearsal-source") == ["record"]
+    assert [fault.split(";")[0] for fault in got.all("x-rehearsal-fault")] == ["behind", "before"]
+    before.stop()
+    again = post_json(rehearsal.replay(tmp_path / "taken").url, "/v1/chat/completions", body)
+    assert (again.body, again.all("x-rehearsal-source")) == (got.body, ["replay"])
+    assert again.all("x-rehearsal-fault") == []
+
+
 def test_a_synthesizing_route_answers_a_chat_without_an_upstream(rehearsal):
     proxy = rehearsal(config=route("synthesize"))
     ask_chat = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

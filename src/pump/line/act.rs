@@ -10,7 +10,7 @@ use super::doing::Doing;
 use super::due::since;
 use crate::call::UpstreamError;
 use crate::cue::{Cue, Cut, Drip, Timed};
-use crate::message::{Ending, Headers, ResponseHead};
+use crate::message::{Ending, FAULT_HEADER, Headers, ResponseHead};
 use crate::pump::{Client, Left, Outcome, Tally};
 use crate::source::Source;
 
@@ -66,7 +66,12 @@ impl Line<'_> {
             }
             Cue::Head(mut head, drip) => {
                 for (name, value) in marks.iter() {
-                    head.headers.push(name, value.clone());
+                    // Faults of another rehearsal upstream have hit the answer too.
+                    if name == FAULT_HEADER {
+                        head.headers.push(name, value.clone());
+                    } else {
+                        head.headers.set(name, value.clone());
+                    }
                 }
                 tally.status = Some(head.status);
                 self.head(&head, drip, timed.fault, client, source).await?;
