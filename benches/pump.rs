@@ -243,11 +243,10 @@ fn idle_fault() -> Stages {
         now: SystemTime::UNIX_EPOCH,
     };
     Stages {
-        faults: Some(Faults {
-            script: Box::new(Script::new(vec![armed], scene)),
-            watch: board.watch(held),
-            alarm: None,
-        }),
+        faults: Some(Faults::new(
+            Box::new(Script::new(vec![armed], scene)),
+            board.watch(held),
+        )),
         shape: None,
     }
 }

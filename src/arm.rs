@@ -258,11 +258,10 @@ impl Loading {
             return None;
         }
         Some(Armory {
-            faults: Faults {
-                script: Box::new(Script::new(self.armed, self.scene)),
-                watch: board.watch(self.held).with_charges(self.charges),
-                alarm: None,
-            },
+            faults: Faults::new(
+                Box::new(Script::new(self.armed, self.scene)),
+                board.watch(self.held).with_charges(self.charges),
+            ),
             labels: self.labels,
             is_before_source: self.is_before_source,
         })

@@ -13,7 +13,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::board::Verdict;
 use crate::conn::{Conn, ConnCtl};
@@ -201,13 +201,14 @@ async fn next_request(
     let hasty = ctl
         .idle_close()
         .filter(|(after, live)| *after < plan.keepalive && live.is_on());
-    let patience = hasty.map_or(plan.keepalive, |(after, _)| *after);
+    let until = Instant::now() + hasty.map_or(plan.keepalive, |(after, _)| *after);
     let read = tokio::select! {
         biased;
-        read = timeout(patience, session.read_request()) => {
+        read = timeout_at(until, session.read_request()) => {
             let Ok(read) = read else {
                 if let Some((_, live)) = hasty {
                     live.count(Verdict::Injected);
+                    live.timed(until, Instant::now());
                 }
                 return None;
             };

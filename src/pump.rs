@@ -298,11 +298,11 @@ async fn room(up: Option<&mpsc::Sender<Piece>>) {
     }
 }
 
-/// Rests for so long, or until a fault is switched off.
-pub(crate) async fn rest(pause: Duration, watch: &mut Watch) {
+/// Rests until then, or until a fault may have been switched off: `false`.
+pub(crate) async fn rest_until(due: Instant, watch: &mut Watch) -> bool {
     tokio::select! {
-        () = until(Some(Instant::now() + pause)) => {}
-        () = watch.turned() => {}
+        () = until(Some(due)) => true,
+        () = watch.turned() => false,
     }
 }
 

@@ -136,6 +136,15 @@ impl Live {
         self.tallies[at].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// What it wanted at one moment was done at another.
+    pub fn timed(&self, intended: Instant, kept: Instant) {
+        let late = kept.saturating_duration_since(intended).as_micros();
+        let early = intended.saturating_duration_since(kept).as_micros();
+        let error =
+            i64::try_from(late).unwrap_or(i64::MAX) - i64::try_from(early).unwrap_or(i64::MAX);
+        self.timing.note(error);
+    }
+
     /// Counts one more exchange in which it is at work. `None` if there are as many as allowed.
     pub fn enter(self: &Arc<Self>, most: Option<u32>) -> Option<Held> {
         let most = most.map_or(usize::MAX, |most| most as usize);

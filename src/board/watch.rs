@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::timing::TimeError;
 use super::{Board, Held, Live, Verdict};
 use crate::fault::bucket::Charge;
 
@@ -96,9 +95,9 @@ impl Watch {
     }
 
     /// Something that a fault wanted at one moment was done at another.
-    pub fn timed(&self, fault: usize, late: TimeError) {
+    pub fn timed(&self, fault: usize, intended: Instant, kept: Instant) {
         if let Some(held) = self.held.get(fault) {
-            held.live.timing.note(late);
+            held.live.timed(intended, kept);
         }
     }
 

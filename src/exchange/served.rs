@@ -161,9 +161,16 @@ impl<'a, C: Client> Served<'a, C> {
         };
         // Nothing of an answer has begun that would have to end too.
         faults.lift();
-        if let Some(pause) = faults.pause_for(bytes) {
-            pump::rest(pause, &mut faults.watch).await;
+        let Some(due) = faults.slow_down(bytes) else {
+            return Ok(());
+        };
+        while !pump::rest_until(due, &mut faults.watch).await {
+            faults.lift();
+            if faults.script.upload_rate().is_none() {
+                return Ok(());
+            }
         }
+        faults.read_on();
         Ok(())
     }
 

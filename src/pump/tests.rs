@@ -359,11 +359,10 @@ fn broken(kinds: Vec<Kind>) -> Stages {
         now: SystemTime::UNIX_EPOCH,
     };
     Stages {
-        faults: Some(Faults {
-            script: Box::new(Script::new(armed, scene)),
-            watch: Arc::new(Board::new()).watch(Vec::new()),
-            alarm: None,
-        }),
+        faults: Some(Faults::new(
+            Box::new(Script::new(armed, scene)),
+            Arc::new(Board::new()).watch(Vec::new()),
+        )),
         shape: None,
     }
 }

@@ -351,6 +351,23 @@ def test_metrics_count_what_became_of_faults(watched):
     assert any(re.fullmatch(r'rehearsal_build_info\{version="[^"]+"\} 1', line) for line in lines)
 
 
+def test_times_of_uploads_and_of_idle_connections_are_counted_too(rehearsal, tmp_path):
+    slow = '[[listen.fault]]\nname = "idle"\nidle_close = "50ms"\n' + "".join(
+        f'[[route]]\nname = "{name}"\nmatch = {{ path = "/{name}/**" }}\nmode = "{mode}"\nupstream = "fake"\nstrip_prefix = "/{name}"\n'
+        f'[[route.fault]]\nname = "slow"\n{kind}\n'
+        for name, mode, kind in [("made", "synthesize", 'slow_read = "1KiB"'), ("live", "forward", 'bandwidth = { up = "1KiB" }')]
+    )
+    watched = Watched(rehearsal, tmp_path, slow)
+    body = json.dumps({"model": "gpt-4o", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]})
+    for number, name in enumerate(["made", "live"], 1):
+        connection = http.client.HTTPConnection(watched.proxy.host, watched.proxy.port, timeout=30)
+        connection.request("POST", f"/{name}/v1/chat/completions", body, {"content-type": "application/json"})
+        assert connection.getresponse().read()
+        assert connection.sock.recv(1) == b"", "closed as idle"
+        assert watched.rule(f"{name}/slow")["timing"]["count"] >= 1
+        assert watched.rule("listen/idle")["timing"]["count"] == number
+
+
 def test_a_chosen_token_is_taken_and_leaves_no_file(rehearsal, tmp_path):
     watched = Watched(rehearsal, tmp_path, env={"REHEARSAL_ADMIN_TOKEN": "a-token-of-mine"})
     assert list(watched.runtime.rglob("*.token")) == []

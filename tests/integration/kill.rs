@@ -168,11 +168,10 @@ fn stages(board: &Arc<Board>, text: &str) -> Stages {
         is_for_connection: false,
     };
     Stages {
-        faults: Some(Faults {
-            script: Box::new(Script::new(vec![armed], scene)),
-            watch: board.watch(vec![live.enter(None).unwrap()]),
-            alarm: None,
-        }),
+        faults: Some(Faults::new(
+            Box::new(Script::new(vec![armed], scene)),
+            board.watch(vec![live.enter(None).unwrap()]),
+        )),
         shape: None,
     }
 }

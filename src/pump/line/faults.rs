@@ -24,9 +24,21 @@ pub struct Faults {
     pub watch: Watch,
     /// What keeps their times more exactly than the runtime does.
     pub alarm: Option<Arc<Alarm>>,
+    /// What slows the reading of the request, and when what was read of it last is paid for.
+    slowed: Option<(usize, Instant)>,
 }
 
 impl Faults {
+    /// Before anything of the exchange has passed.
+    pub fn new(script: Box<Script>, watch: Watch) -> Self {
+        Self {
+            script,
+            watch,
+            alarm: None,
+            slowed: None,
+        }
+    }
+
     /// Ends what was switched off; gives what that is, as places in the list of the faults. Each is given once: what has begun of
     /// it is for the caller to end.
     pub(crate) fn lift(&mut self) -> Vec<usize> {
@@ -38,8 +50,8 @@ impl Faults {
         lifted
     }
 
-    /// How long no more of the request may be read after so many bytes.
-    pub(crate) fn pause_for(&mut self, bytes: usize) -> Option<Duration> {
+    /// When more of the request may be read after so many bytes, if not at once. A wait that ended late takes nothing from the rate.
+    pub(crate) fn slow_down(&mut self, bytes: usize) -> Option<Instant> {
         let (fault, rate) = self.script.upload_rate()?;
         self.script.mark_injected(fault);
         // Up to 2^52 bytes a number of bytes is exact as a float.
@@ -48,7 +60,20 @@ impl Faults {
             reason = "a piece of a request is far smaller"
         )]
         let seconds = bytes as f64 / rate.max(1) as f64;
-        Some(Duration::from_secs_f64(seconds.min(FAR.as_secs_f64())))
+        let pause = Duration::from_secs_f64(seconds.min(FAR.as_secs_f64()));
+        let now = Instant::now();
+        let paid = self.slowed.map(|(_, due)| due);
+        let from = paid.filter(|due| *due <= now && now - *due <= LATE);
+        let due = from.unwrap_or(now) + pause;
+        self.slowed = Some((fault, due));
+        Some(due)
+    }
+
+    /// More of the request may be read now.
+    pub(crate) fn read_on(&self) {
+        if let Some((fault, due)) = self.slowed {
+            self.watch.timed(fault, due, Instant::now());
+        }
     }
 }
 
@@ -133,27 +158,21 @@ impl Line<'_> {
     /// The next piece may be read.
     pub(in crate::pump) fn open_gate(&mut self) {
         self.gate = None;
+        if let Some(faults) = &self.stages.faults {
+            faults.read_on();
+        }
     }
 
     /// So much of the request was read.
     pub(in crate::pump) fn close_gate(&mut self, bytes: usize) {
-        let pause = self
-            .stages
-            .faults
-            .as_mut()
-            .and_then(|faults| faults.pause_for(bytes));
-        self.gate = pause.map(|pause| Instant::now() + pause);
+        let faults = self.stages.faults.as_mut();
+        self.gate = faults.and_then(|faults| faults.slow_down(bytes));
     }
 
     /// Notes how exactly the moment of a fault was kept.
     pub(super) fn note(&self, fault: usize, intended: Instant) {
         if let Some(faults) = &self.stages.faults {
-            let now = Instant::now();
-            let late = now.saturating_duration_since(intended).as_micros();
-            let early = intended.saturating_duration_since(now).as_micros();
-            let error =
-                i64::try_from(late).unwrap_or(i64::MAX) - i64::try_from(early).unwrap_or(i64::MAX);
-            faults.watch.timed(fault, error);
+            faults.watch.timed(fault, intended, Instant::now());
         }
     }
 
@@ -173,3 +192,7 @@ impl Line<'_> {
         }
     }
 }
+
+/// A client that was kept waiting has its next piece ready by this much after the wait; one that comes later was slower than the
+/// rate.
+const LATE: Duration = Duration::from_millis(20);

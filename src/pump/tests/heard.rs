@@ -157,3 +157,22 @@ async fn a_fault_that_ends_as_the_client_is_heard_ends_what_it_has_begun() {
     assert_eq!(outcome, Ok(Outcome::Completed), "the silence goes on");
     assert!(client.got.contains(&(1000, Got::Bytes("b"))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_request_keeps_its_rate_however_late_each_wait_ends() {
+    let mut stages = broken(vec![Kind::SlowRead(ByteSize(3000))]);
+    let faults = stages.faults.as_mut().unwrap();
+    let start = Instant::now();
+    // The runtime's timer has whole milliseconds, and a piece takes three and a third.
+    for _ in 0..300 {
+        let due = faults.slow_down(10).unwrap();
+        sleep_until(due).await;
+    }
+    let took = start.elapsed();
+    assert!((1000..=1002).contains(&took.as_millis()), "{took:?}");
+
+    // Who was slower than the rate gets nothing back for it.
+    sleep(Duration::from_secs(1)).await;
+    let due = faults.slow_down(30).unwrap();
+    assert_eq!(due - Instant::now(), Duration::from_millis(10));
+}
