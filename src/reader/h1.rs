@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::v1::client::HttpSession;
@@ -44,10 +45,24 @@ impl Reader {
             return Tried::failed(error, is_reused);
         }
         let tried = self.converse(&mut http, &ctl, is_reused).await;
-        if matches!(tried, Tried::Ended(Ending::Complete, _)) && self.request_is_through {
+        if matches!(tried, Tried::Ended(Ending::Complete, _))
+            && self.request_is_through
+            && http
+                .resp_header()
+                .is_some_and(|head| self.has_clear_end(head))
+        {
             self.pool.release(http, &key).await;
         }
         tried
+    }
+
+    /// Whether the upstream has certainly said all. For a `HEAD` request an answer without a length is taken by some servers for
+    /// one that ends with the connection, and its body is sent all the same: it would be read as the next answer.
+    fn has_clear_end(&self, head: &ResponseHeader) -> bool {
+        self.call.head.method != "HEAD"
+            || matches!(head.status.as_u16(), 204 | 304)
+            || head.headers.contains_key(CONTENT_LENGTH)
+            || head.headers.contains_key(TRANSFER_ENCODING)
     }
 
     /// The head, and what of the body went out on a connection that turned out to be dead.

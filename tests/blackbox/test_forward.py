@@ -602,6 +602,27 @@ def test_a_connection_is_not_pooled_when_the_upstream_says_so(proxy, upstream):
     assert upstream.connections == 3
 
 
+def test_a_connection_is_not_pooled_after_a_head_answer_that_may_have_a_body_behind_it(proxy, upstream):
+    behind = threading.Event()
+
+    def unsized(request, connection):
+        if request.method == "GET":
+            return answer(body=b"hi")(request, connection)
+        request.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        behind.wait(10)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+        return None
+
+    upstream.on("/sized", answer(body=b"hi")).on("/unsized", unsized)
+    with Client(proxy.url) as client:
+        assert client.ask("HEAD", "/sized").get("content-length") == "2"
+        assert client.ask("HEAD", "/unsized").status == 200
+        assert upstream.connections == 1
+        behind.set()
+        assert client.ask("GET", "/unsized").body == b"hi"
+    assert upstream.connections == 2
+
+
 def test_streams_at_the_same_time_do_not_mix(proxy, upstream):
     def tagged(request, connection):
         tag = request.target.encode()
