@@ -133,7 +133,7 @@ impl Proxy {
             return Box::pin(upgrade).await;
         }
         let started = Instant::now();
-        let mut client = Http1Client::new(session, ctl);
+        let mut client = Http1Client::new(session, ctl, plan.write_timeout);
         let report = serve(&self.flow, &mut client, incoming).await;
         log.write(&report, started.elapsed());
         next_after(&report, client).await
@@ -149,7 +149,6 @@ impl Proxy {
             session.set_keepalive(Some(plan.keepalive.as_secs().max(1)));
         }
         session.set_read_timeout(Some(plan.request_timeout));
-        session.set_write_timeout(Some(plan.write_timeout));
         session.set_pipelining_enabled(true);
     }
 
@@ -171,7 +170,7 @@ impl Proxy {
                 Next::Tunnel(http, head)
             }
             Upgrade::Refused(answer) => {
-                let mut client = Http1Client::new(session, ctl);
+                let mut client = Http1Client::new(session, ctl, plan.write_timeout);
                 let report = pass(&mut client, upstream.0, answer).await;
                 log.write(&report, started.elapsed());
                 next_after(&report, client).await

@@ -24,6 +24,7 @@ pub use line::{Faults, Shape, Stages};
 
 use line::{Act, Due, Line};
 
+mod known;
 mod line;
 
 /// The writing side of an exchange, and what is still to be read of the request.
@@ -129,6 +130,27 @@ pub async fn run<C: Client>(
     client: &mut C,
     source: &mut Source,
     upload: Upload,
+    request_end: Instant,
+    marks: &Headers,
+    stages: &mut Stages,
+    tally: &mut Tally,
+) -> Outcome {
+    if upload.is_through
+        && stages.are_none()
+        && let Some(known) = source.known()
+    {
+        tally.request_is_through = true;
+        let played = known::play(client, known, request_end, marks, tally).await;
+        return played.unwrap_or(Outcome::ClientLeft);
+    }
+    attend(client, source, upload, request_end, marks, stages, tally).await
+}
+
+/// Pumps where something may come at any time: from the upstream, from the client, or of a fault.
+async fn attend<C: Client>(
+    client: &mut C,
+    source: &mut Source,
+    upload: Upload,
     mut request_end: Instant,
     marks: &Headers,
     stages: &mut Stages,
@@ -150,10 +172,14 @@ pub async fn run<C: Client>(
     // A piece of the request whose time is not up, where a fault says how fast it may come.
     let mut held = None;
     loop {
-        if line.gate().is_none() {
-            pieces.extend(held.take());
+        if line.gate().is_none()
+            && let Some(piece) = held.take()
+        {
+            pieces.push_back(piece);
         }
-        pass_on(&mut pieces, &mut up);
+        if !pieces.is_empty() {
+            pass_on(&mut pieces, &mut up);
+        }
         let next = line.next();
         let deadline = line.deadline(next);
         let may_listen = tally.request_is_through || (up.is_some() && pieces.is_empty());
@@ -264,7 +290,7 @@ async fn listen(source: &mut Source, request_end: Instant, is_wanted: bool) -> S
 }
 
 /// What a future has ready.
-async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         ready = future => Some(ready),

@@ -90,8 +90,17 @@ impl Source {
                     what,
                 }
             }
-            Self::Replay(replay) => replay.next(request_end),
-            Self::Synth(synth) => synth.next(request_end),
+            Self::Replay(replay) => Known::Replay(replay).next(request_end),
+            Self::Synth(synth) => Known::Synth(synth).next(request_end),
+        }
+    }
+
+    /// The source, if its answer is known from the beginning.
+    pub(crate) fn known(&mut self) -> Option<Known<'_>> {
+        match self {
+            Self::Upstream(_) => None,
+            Self::Replay(replay) => Some(Known::Replay(replay)),
+            Self::Synth(synth) => Some(Known::Synth(synth)),
         }
     }
 
@@ -105,15 +114,12 @@ impl Source {
 
     /// Whether the next step is due at once, so that it may leave together with the one before.
     pub fn is_ready(&self, request_end: Instant) -> bool {
-        let (due, said) = match self {
+        let dues = match self {
             Self::Upstream(exchange) => return exchange.is_ready(),
             Self::Replay(replay) => replay.dues(),
             Self::Synth(synth) => synth.dues(),
         };
-        // What is due together leaves together, though the first of it is said a little early.
-        due.is_none_or(|due| {
-            said.is_some_and(|said| due <= said) || moment(request_end, due) <= Instant::now()
-        })
+        is_due(dues, request_end, Instant::now())
     }
 
     /// Whether the next step is known, though it may not be due yet.
@@ -141,13 +147,57 @@ impl Source {
     }
 }
 
-fn step(request_end: Instant, (due, what): Paced) -> Step {
-    Step {
-        due: due.map(|due| moment(request_end, due)),
-        // A known answer was there from the beginning, also where a fault has held its head back since.
-        came: Some(request_end),
-        what,
+/// A source whose answer is known from the beginning.
+pub(crate) enum Known<'a> {
+    Replay(&'a mut Replay),
+    Synth(&'a mut Synth),
+}
+
+impl Known<'_> {
+    /// When the next step is due; `None` for at once.
+    pub(crate) fn due(&self, request_end: Instant) -> Option<Instant> {
+        let (due, _) = self.dues();
+        due.map(|due| moment(request_end, due))
     }
+
+    /// Whether the next step is due by now, so that it may leave together with the one before.
+    pub(crate) fn is_due(&self, request_end: Instant, now: Instant) -> bool {
+        is_due(self.dues(), request_end, now)
+    }
+
+    /// What there is to do next. After an end there is only the end.
+    pub(crate) fn say(&mut self) -> What {
+        match self {
+            Self::Replay(replay) => replay.say(),
+            Self::Synth(synth) => synth.say(),
+        }
+    }
+
+    fn next(&mut self, request_end: Instant) -> Step {
+        Step {
+            due: self.due(request_end),
+            // It was there from the beginning, also where a fault has held its head back since.
+            came: Some(request_end),
+            what: self.say(),
+        }
+    }
+
+    /// When the next step is due, and when the last one was.
+    fn dues(&self) -> (Option<Duration>, Option<Duration>) {
+        match self {
+            Self::Replay(replay) => replay.dues(),
+            Self::Synth(synth) => synth.dues(),
+        }
+    }
+}
+
+/// Whether what is next leaves with what was last. What is due together does, though the first of it is said a little early.
+fn is_due(
+    (due, said): (Option<Duration>, Option<Duration>),
+    request_end: Instant,
+    now: Instant,
+) -> bool {
+    due.is_none_or(|due| said.is_some_and(|said| due <= said) || moment(request_end, due) <= now)
 }
 
 /// A moment so long after another; a hostile recording may name one that no clock reaches.

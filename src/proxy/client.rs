@@ -4,6 +4,7 @@
 //! Knows when a client that has sent a FIN has left and when it only has no more to say.
 
 use std::collections::VecDeque;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::conn::{Conn, ConnCtl};
 use crate::exchange::Report;
 use crate::message::{Headers, ResponseHead};
-use crate::pump::{Client, Cut, Left, Outcome};
+use crate::pump::{Client, Cut, Left, Outcome, at_once};
 use crate::wire::response_header;
 
 /// A client that speaks HTTP/1 through pingora's session.
@@ -25,6 +26,8 @@ use crate::wire::response_header;
 pub(super) struct Http1Client<'a> {
     session: &'a mut ServerSession,
     ctl: &'a ConnCtl,
+    /// How long a write may take.
+    patience: Duration,
     is_http10: bool,
     /// When the request was through.
     request_end: Option<Instant>,
@@ -48,12 +51,17 @@ enum Heard {
 }
 
 impl<'a> Http1Client<'a> {
-    /// On this session, whose connection listens to `ctl`.
-    pub(super) fn new(session: &'a mut ServerSession, ctl: &'a ConnCtl) -> Self {
+    /// On this session, whose connection listens to `ctl`; a write may take as long as `patience`.
+    pub(super) fn new(
+        session: &'a mut ServerSession,
+        ctl: &'a ConnCtl,
+        patience: Duration,
+    ) -> Self {
         let is_http10 = session.req_header().version == http::Version::HTTP_10;
         Self {
             session,
             ctl,
+            patience,
             is_http10,
             request_end: None,
             has_head: false,
@@ -137,10 +145,13 @@ impl Client for Http1Client<'_> {
         self.session
             .set_close_on_response_before_downstream_finish(false);
         let header = response_header(head, false);
-        let written = self.session.write_response_header(Box::new(header)).await;
+        let written = {
+            let written = pin!(self.session.write_response_header(Box::new(header)));
+            within(self.patience, written).await
+        };
         self.session
             .set_close_on_response_before_downstream_finish(true);
-        written.map_err(|_| Left)
+        written.ok_or(Left)?.map_err(|_| Left)
     }
 
     async fn head(&mut self, head: &ResponseHead, more: bool) -> Result<(), Left> {
@@ -155,17 +166,19 @@ impl Client for Http1Client<'_> {
             // Says `Connection: close`, which is what will happen.
             self.session.set_keepalive(None);
         }
-        self.session
-            .write_response_header(Box::new(header))
+        let written = pin!(self.session.write_response_header(Box::new(header)));
+        within(self.patience, written)
             .await
+            .ok_or(Left)?
             .map_err(|_| Left)
     }
 
     async fn write(&mut self, bytes: Bytes, more: bool) -> Result<(), Left> {
         self.ctl.cork(more);
-        self.session
-            .write_response_body(bytes, false)
+        let written = pin!(self.session.write_response_body(bytes, false));
+        within(self.patience, written)
             .await
+            .ok_or(Left)?
             .map_err(|_| Left)
     }
 
@@ -211,19 +224,18 @@ impl Client for Http1Client<'_> {
 
     async fn end(&mut self) -> Result<(), Left> {
         self.ctl.cork(false);
-        match self.session.finish_body().await {
+        let ended = {
+            let ended = pin!(self.session.finish_body());
+            within(self.patience, ended).await
+        };
+        match ended.ok_or(Left)? {
             Ok(()) => Ok(()),
+            Err(error) if matches!(error.etype(), ErrorType::WriteError) => Err(Left),
             // Fewer bytes than the head promised: the client must not take it for the end.
-            Err(error)
-                if !matches!(
-                    error.etype(),
-                    ErrorType::WriteError | ErrorType::WriteTimedout
-                ) =>
-            {
+            Err(_) => {
                 self.cut(Cut::Close).await;
                 Ok(())
             }
-            Err(_) => Err(Left),
         }
     }
 
@@ -301,6 +313,16 @@ impl Http1Client<'_> {
             _ => Err(Left),
         }
     }
+}
+
+/// What a work brings that takes no longer than this. What is done at once needs no timer.
+/// Pinned by the caller, because to move a write costs more than to begin it.
+async fn within<T>(limit: Duration, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    if let Some(done) = at_once(work.as_mut()).await {
+        return Some(done);
+    }
+    // On the heap, as it is seldom, and not in the state of every write.
+    Box::pin(timeout(limit, work)).await.ok()
 }
 
 /// How soon after its request the FIN of an HTTP/1.0 client is taken for "no more requests" and not for leaving.

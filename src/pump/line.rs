@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::cue::Timed;
 use crate::source::{EARLY, Source, Step, What};
 
-pub(super) use act::Act;
+pub(super) use act::{Act, end, mark};
 pub(super) use due::Due;
 pub use faults::Faults;
 pub use shape::Shape;
@@ -34,6 +34,13 @@ pub struct Stages {
     pub faults: Option<Faults>,
     /// Where its writes begin and end, and when they are due.
     pub shape: Option<Shape>,
+}
+
+impl Stages {
+    /// Whether nothing is done to the answer.
+    pub(super) fn are_none(&self) -> bool {
+        self.faults.is_none() && self.shape.is_none()
+    }
 }
 
 /// Where an answer is on its way.

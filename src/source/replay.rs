@@ -5,9 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::{Paced, Position, Step, What, step};
+use super::{Paced, Position, What};
 use crate::cassette::{Direction, Item, ItemBody, ItemKind, Recording, SideFile};
 use crate::encoding::{Encoder, EncodingError};
 use crate::message::{Ending, ResponseHead};
@@ -105,14 +103,15 @@ impl Replay {
         (next, self.said)
     }
 
-    pub(super) fn next(&mut self, request_end: Instant) -> Step {
-        let paced = match self.ahead.take() {
+    /// What there is to do next.
+    pub(super) fn say(&mut self) -> What {
+        let (due, what) = match self.ahead.take() {
             Some(paced) => paced,
             None => self.look(),
         };
-        self.said = paced.0;
+        self.said = due;
         self.ahead = Some(self.look());
-        step(request_end, paced)
+        what
     }
 
     fn look(&mut self) -> Paced {

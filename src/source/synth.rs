@@ -3,9 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::{Position, Step, What, step};
+use super::{Position, What};
 use crate::message::{Ending, ResponseHead};
 use crate::shape::pacer::Pacer;
 use crate::synth::{Answer, Chunks};
@@ -46,11 +44,12 @@ impl Synth {
         (self.due, self.said)
     }
 
-    pub(super) fn next(&mut self, request_end: Instant) -> Step {
+    /// What there is to do next.
+    pub(super) fn say(&mut self) -> What {
         let what = self.take();
         self.said = self.due;
         self.due = self.pace();
-        step(request_end, (self.said, what))
+        what
     }
 
     /// The next step; after it the one that follows is the next.

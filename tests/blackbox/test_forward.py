@@ -782,6 +782,14 @@ def test_a_silence_in_a_stream_that_is_too_long_breaks_it(rehearsal, upstream):
     upstream.wait(lambda: upstream.requests[0].left.is_set())
 
 
+def test_a_client_that_takes_nothing_for_too_long_is_cut_off(rehearsal, upstream):
+    upstream.on("/", endless(bytes(256 * 1024)))
+    proxy = rehearsal.forward(upstream, top='[timeouts]\nwrite = "500ms"')
+    with Client(proxy.url) as client:
+        client.request("GET", "/")
+        upstream.wait(lambda: upstream.requests and upstream.requests[0].left.is_set())
+
+
 def test_silences_below_the_limit_are_nothing(rehearsal, upstream):
     upstream.on("/", stream([b"a", b"b", b"c", b"d"], 0.3))
     proxy = rehearsal.forward(upstream, top='[timeouts]\nidle = "1s"\nfirst_byte = "1s"')

@@ -65,14 +65,7 @@ impl Line<'_> {
                 None
             }
             Cue::Head(mut head, drip) => {
-                for (name, value) in marks.iter() {
-                    // Faults of another rehearsal upstream have hit the answer too.
-                    if name == FAULT_HEADER {
-                        head.headers.push(name, value.clone());
-                    } else {
-                        head.headers.set(name, value.clone());
-                    }
-                }
+                mark(&mut head, marks);
                 tally.status = Some(head.status);
                 self.head(&head, drip, timed.fault, client, source).await?;
                 tally.first_byte = Some(since(self.request_end));
@@ -187,8 +180,23 @@ impl Line<'_> {
     }
 }
 
+/// Puts headers of ours into a head.
+pub(in crate::pump) fn mark(head: &mut ResponseHead, marks: &Headers) {
+    for (name, value) in marks.iter() {
+        // Faults of another rehearsal upstream have hit the answer too.
+        if name == FAULT_HEADER {
+            head.headers.push(name, value.clone());
+        } else {
+            head.headers.set(name, value.clone());
+        }
+    }
+}
+
 /// Ends the answer as its source ended.
-async fn end<C: Client>(ending: Ending, client: &mut C) -> Result<Outcome, Left> {
+pub(in crate::pump) async fn end<C: Client>(
+    ending: Ending,
+    client: &mut C,
+) -> Result<Outcome, Left> {
     if ending == Ending::Complete {
         client.end().await?;
         return Ok(Outcome::Completed);
