@@ -24,16 +24,22 @@ use tokio::net::TcpStream;
 
 mod common;
 
+/// Of the latencies, whose medians count: one in which something else ran on the machine says little.
+const TRIES: usize = 3;
 const LATENCY: Duration = Duration::from_millis(100);
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn main() {
     load_apart();
     runtime().block_on(async {
-        let few = latency(50, 20, Duration::ZERO).await;
-        println!("+100 ms at    50 connections: achieved - intended {few}");
-        let many = latency(1000, 10, LATENCY).await;
-        println!("+100 ms at 1,000 connections: achieved - intended {many}");
+        let mut kept = Vec::new();
+        for _ in 0..TRIES {
+            let few = latency(50, 20, Duration::ZERO).await;
+            println!("+100 ms at    50 connections: achieved - intended {few}");
+            let many = latency(1000, 10, LATENCY).await;
+            println!("+100 ms at 1,000 connections: achieved - intended {many}");
+            kept.push([few.seen, many.seen]);
+        }
         let herd = latency(1000, 10, Duration::ZERO).await;
         println!("+100 ms at 1,000 connections that ask again at once: {herd}");
         let slow = tokens("15ms", 200).await;
@@ -54,11 +60,10 @@ fn main() {
             (quick / 0.199 - 1.0).abs() <= 0.02,
             "tokens at 1 ms are off"
         );
-        for one in [&few.seen, &many.seen] {
-            assert!(
-                one.p50.abs() <= 0.5 && one.p99 <= 4.0,
-                "a latency is not kept"
-            );
+        for case in 0..2 {
+            let p50 = median(kept.iter().map(|both| both[case].p50.abs()).collect());
+            let p99 = median(kept.iter().map(|both| both[case].p99).collect());
+            assert!(p50 <= 0.5 && p99 <= 4.0, "a latency is not kept");
         }
         assert!(gaps.p99 <= 10.0, "gaps are not kept");
     });
