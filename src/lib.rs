@@ -11,6 +11,7 @@
 // Floor 1: words.
 pub mod dice;
 pub mod message;
+pub mod text;
 pub mod units;
 
 // Floor 2: mechanisms, pure: no I/O and no clock.
