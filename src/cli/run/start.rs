@@ -25,6 +25,7 @@ use crate::proxy::Proxy;
 use crate::server::Server;
 use crate::state::State;
 use crate::tokens;
+use crate::units::counted;
 use crate::upstream::Upstreams;
 
 /// Starts everything, or nothing.
@@ -264,13 +265,8 @@ fn announce(
     lines.extend(admin.map(|address| format!("admin on http://{address}")));
     lines.push(what.to_owned());
     if let Some(cassette) = cassette {
-        let count = cassette.replayable();
-        let noun = if count == 1 {
-            "recording"
-        } else {
-            "recordings"
-        };
-        lines.push(format!("{count} {noun} can be replayed"));
+        let count = counted(cassette.replayable(), "recording");
+        lines.push(format!("{count} can be replayed"));
     }
     if let Some(address) = addresses.first().filter(|_| is_default) {
         lines.push(format!(
