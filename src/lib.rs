@@ -19,6 +19,7 @@ pub mod mode;
 pub mod origin;
 pub mod route;
 
+pub mod by_name;
 pub mod encoding;
 pub mod json;
 pub mod lru;

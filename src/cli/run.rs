@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
 use super::{Failure, Listen, config_file};
-use crate::config::{Config, RouteSettings, Upstream};
+use crate::config::{Config, Given, RouteSettings, Upstream};
 use crate::fault::distribution::Distribution;
 use crate::link::UpstreamTls;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
@@ -116,18 +116,12 @@ fn parse_speed(text: &str) -> Result<Pace, String> {
 
 pub(super) fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     let file = config_file(serve.config.as_ref());
-    let mut config = match &file {
-        Some(file) => {
-            Config::load(file).map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?
-        }
-        None => Config::default(),
-    };
-    serve.listen.apply(&mut config);
-    if serve.listen.admin.is_some() {
-        config
-            .check()
-            .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
+    let given = serve.listen.given();
+    let config = match &file {
+        Some(file) => Config::load_with(file, &given),
+        None => Config::default().with(&given),
     }
+    .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
     let what = match &file {
         Some(file) => format!("serving {}", file.display()),
         None => format!(
@@ -210,10 +204,20 @@ pub(super) fn fake(fake: &Fake) -> Result<ExitCode, Failure> {
     with_flags(config, &fake.listen, &what)
 }
 
-fn with_flags(mut config: Config, listen: &Listen, what: &str) -> Result<ExitCode, Failure> {
-    listen.apply(&mut config);
-    config
-        .check()
+fn with_flags(config: Config, listen: &Listen, what: &str) -> Result<ExitCode, Failure> {
+    let given = Given {
+        others: FLAGS,
+        ..listen.given()
+    };
+    let config = config
+        .with(&given)
         .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
     run(&config, listen, what, false)
 }
+
+/// Where what flags say stands in a config that is made of them.
+const FLAGS: &[(&str, &str)] = &[
+    ("route[0].tls.ca", "--ca"),
+    ("route[0].tls", "--ca"),
+    ("cassette.path", "--cassette"),
+];

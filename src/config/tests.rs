@@ -9,15 +9,21 @@ use expect_test::{Expect, expect};
 
 use super::*;
 
+mod bytes;
 mod damage;
 mod kinds;
 mod listen;
+mod many;
 mod mistakes;
 mod secrets;
 mod whole;
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
-    read::parse(text, Path::new("rehearsal.toml"), &|name| {
+    parse_with(text, &Given::default())
+}
+
+fn parse_with(text: &str, given: &Given) -> Result<Config, ConfigErrors> {
+    read::parse(text, Path::new("rehearsal.toml"), given, &|name| {
         (name == "OPENAI_API_KEY").then(|| "sk-from-env".to_owned())
     })
 }
@@ -62,7 +68,7 @@ write = "7s"
 [redact]
 [[route]]
 name = "chat"
-match = { method = "POST", path = "/v1/chat/*", host = "*.local", headers = { x-team = "a*" }, query = { v = "1" } }
+match = { method = "POST", path = "/openai/v1/chat/*", host = "*.local", headers = { x-team = "a*" }, query = { v = "1" } }
 upstream = "https://api.openai.com"
 mode = "replay"
 on_miss = "record"

@@ -10,8 +10,10 @@ use self::glob::Glob;
 use self::host::HostGlob;
 use crate::message::RequestHead;
 
+pub use covers::Covers;
 pub use rewrite::Rewrite;
 
+mod covers;
 pub mod glob;
 mod host;
 mod rewrite;
@@ -139,6 +141,12 @@ impl CompiledMatch {
                 .iter()
                 .all(|(name, glob)| head.headers.get_all(name).any(|value| glob.matches(value)))
             && (self.query.is_empty() || self.matches_query(head.query.as_deref().unwrap_or("")))
+    }
+
+    /// Whether it may match a path that begins with this prefix, on a border of segments.
+    pub fn reaches(&self, prefix: &str) -> bool {
+        let folder = prefix.trim_end_matches('/');
+        self.path.as_ref().is_none_or(|path| path.reaches(folder))
     }
 
     fn matches_query(&self, query: &str) -> bool {

@@ -108,7 +108,7 @@ fn slips_that_everybody_makes_once_are_told_with_what_to_write() {
               = a fault stands below its route, as `[[route.fault]]`
               = expected one of `seed`, `listen`, `cassette`, `limits`, `timeouts`, `redact`, `route`
 
-            rehearsal.toml:4:1: invalid type: map
+            rehearsal.toml:4:1: invalid type: a table
               |
             4 | [route]
               | ^^^^^^^
@@ -134,5 +134,107 @@ fn slips_that_everybody_makes_once_are_told_with_what_to_write() {
             6 | mode = true
               |        ^^^^
               = expected one of `forward`, `record`, `replay`, `synthesize`"#]],
+    );
+}
+
+#[test]
+fn a_list_is_no_table() {
+    check(
+        r#"
+limits = ["32KiB"]
+[listen]
+tls = ["server.pem", "server.key"]
+[[route]]
+match = ["POST"]
+key = []
+mode = "replay"
+pace = { recorded = [2.0] }
+rechunk = { adaptive = ["40ms", 2, 10] }
+[[route.fault]]
+latency = { lognormal = ["200ms", "2s"] }
+[[route.fault]]
+cut = ["4KiB"]
+when = [{ first = 3 }]
+[[route]]
+match = { path = "/a" }
+path = 0
+[cassette]
+path = 0
+[[timeouts]]
+idle = "1s"
+"#,
+        &expect![[r#"
+            rehearsal.toml:2:10: invalid type: a list
+              |
+            2 | limits = ["32KiB"]
+              |          ^^^^^^^^^
+              = expected a table
+
+            rehearsal.toml:4:7: invalid type: a list
+              |
+            4 | tls = ["server.pem", "server.key"]
+              |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+              = expected a table
+
+            rehearsal.toml:6:9: invalid type: a list
+              |
+            6 | match = ["POST"]
+              |         ^^^^^^^^
+              = expected a table
+
+            rehearsal.toml:7:7: invalid type: a list
+              |
+            7 | key = []
+              |       ^^
+              = expected a table
+
+            rehearsal.toml:9:21: invalid type: a list
+              |
+            9 | pace = { recorded = [2.0] }
+              |                     ^^^^^
+              = expected a table
+
+            rehearsal.toml:10:24: invalid type: a list
+               |
+            10 | rechunk = { adaptive = ["40ms", 2, 10] }
+               |                        ^^^^^^^^^^^^^^^
+               = expected a table
+
+            rehearsal.toml:12:25: invalid type: a list
+               |
+            12 | latency = { lognormal = ["200ms", "2s"] }
+               |                         ^^^^^^^^^^^^^^^
+               = expected a table
+
+            rehearsal.toml:14:7: invalid type: a list
+               |
+            14 | cut = ["4KiB"]
+               |       ^^^^^^^^
+               = expected a table
+
+            rehearsal.toml:15:8: invalid type: a list
+               |
+            15 | when = [{ first = 3 }]
+               |        ^^^^^^^^^^^^^^^
+               = expected a table
+
+            rehearsal.toml:18:1: unknown key `path`
+               |
+            18 | path = 0
+               | ^^^^
+               = expected one of `name`, `match`, `upstream`, `tls`, `http`, `mode`, `on_miss`, `record`, `exhausted`, `per_client`, `key`, `set_headers`, `remove_headers`, `strip_prefix`, `add_prefix`, `opaque`, `pace`, `rechunk`, `fault`
+
+            rehearsal.toml:20:8: invalid type: integer `0`
+               |
+            20 | path = 0
+               |        ^
+               = expected a text in quotes
+
+            rehearsal.toml:21:1: invalid type: a list
+               |
+            21 | [[timeouts]]
+               | ^^^^^^^^^^^^
+               = expected a table
+               = there is only one, so write `[timeouts]`"#]],
     );
 }

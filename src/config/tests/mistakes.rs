@@ -337,3 +337,35 @@ fn what_is_not_toml_is_shown_alone() {
               = expected `"`"#]],
     );
 }
+
+#[test]
+fn a_prefix_that_no_path_begins_with_is_told() {
+    let file = |path: &str, prefix: &str| {
+        parse(&format!(
+            "[[route]]\nmode = \"replay\"\nmatch = {{ path = \"{path}\" }}\nstrip_prefix = \"{prefix}\"\n"
+        ))
+    };
+    expect![[r#"
+        rehearsal.toml:4:16: no path that this route takes begins with `/openai`, so nothing is ever stripped: its `match` has `/v1/**`
+          |
+        4 | strip_prefix = "/openai"
+          |                ^^^^^^^^^
+          = `match` looks at the path before it is stripped: write `path = "/openai/v1/**"` there, or take `strip_prefix` out"#]].assert_eq(&file("/v1/**", "/openai").unwrap_err().to_string());
+    for (path, prefix, is_right) in [
+        ("/openai/**", "/openai", true),
+        ("/openai", "/openai/", true),
+        ("/openai/v1", "/openai", true),
+        ("/open*/v1", "/openai", true),
+        ("/*/v1", "/openai", true),
+        ("/**", "/a/b/c", true),
+        ("/a**", "/a/b/c", true),
+        ("/a/*/c/d", "/a/b/c", true),
+        ("/any", "/", true),
+        ("/openai2/**", "/openai", false),
+        ("/openai", "/openai/v1", false),
+        ("/*", "/openai/v1", false),
+        ("/a/*/d", "/a/b/c", false),
+    ] {
+        assert_eq!(file(path, prefix).is_ok(), is_right, "{path} {prefix}");
+    }
+}

@@ -107,3 +107,24 @@ set_haeders = { authorization = { literal_secret = "hunter2hunter2" } }
                = did you mean `set_headers`?"#]],
     );
 }
+
+#[test]
+fn the_password_of_an_upstream_is_not_shown() {
+    for upstream in [
+        "http://user:hunter2@host",
+        "user:hunter2@host",
+        "http://user:hunter2@host/?a=1",
+        "http://hunter2@host",
+        "http://user:hunt/er2@host",
+    ] {
+        for end in ["", "\nmode = oops"] {
+            let file = format!("[[route]]\nupstream = \"{upstream}\"{end}\n");
+            let error = parse(&file).unwrap_err().to_string();
+            assert!(!error.contains("er2"), "{error}");
+            assert!(
+                error.contains("`set_headers`") || !end.is_empty(),
+                "{error}"
+            );
+        }
+    }
+}

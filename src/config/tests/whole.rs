@@ -29,7 +29,7 @@ fn a_file_that_has_no_end_or_no_bottom_is_refused() {
 fn an_empty_file_is_the_embedded_default() {
     let config = parse("").unwrap();
     assert_eq!(config, Config::default());
-    assert_eq!(config.check(), Ok(()));
+    assert_eq!(config.clone().with(&Given::default()), Ok(config.clone()));
     assert_eq!(config.listen.http.to_string(), "127.0.0.1:8080");
     assert_eq!(config.routes[0].upstream, Some(Upstream::Fake));
     assert_eq!(config.routes[0].on_miss(), crate::mode::OnMiss::Record);
@@ -65,7 +65,7 @@ fn a_configuration_made_from_flags_is_checked_too() {
     let mut config = Config::default();
     config.routes[0].upstream = None;
     assert_eq!(
-        config.check().unwrap_err().to_string(),
+        config.with(&Given::default()).unwrap_err().to_string(),
         "route[0].on_miss: `on_miss = \"record\"` needs an upstream, and this route has none\n  \
          = add `upstream = \"https://HOST\"`, or `upstream = \"fake\"` for the built-in backend"
     );
