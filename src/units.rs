@@ -173,13 +173,35 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// What is expected where a text is read, from a sentence about it.
+pub(crate) fn expecting(what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let what = what.strip_suffix('.').unwrap_or(what);
+    let what = what
+        .strip_prefix("A ")
+        .map_or(what.to_owned(), |rest| format!("a {rest}"));
+    write!(f, "a text in quotes: {what}")
+}
+
 /// Has a type stand in configs as the text that it is parsed from and shown as; the schema may say by which pattern.
 macro_rules! as_text {
     ($type:ty, $name:literal, $(pattern $pattern:literal,)? $what:literal) => {
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                struct Text;
+
+                impl serde::de::Visitor<'_> for Text {
+                    type Value = $type;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        $crate::units::expecting($what, f)
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+
+                deserializer.deserialize_str(Text)
             }
         }
 

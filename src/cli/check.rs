@@ -21,7 +21,12 @@ pub(super) struct Check {
     #[arg(long)]
     timing: bool,
     /// With `--timing`: how far off 99 of 100 times may be, such as 10ms. Default: as was promised for an idle machine.
-    #[arg(long, value_name = "TIME", requires = "timing")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        requires = "timing"
+    )]
     within: Option<Span>,
 }
 

@@ -5,9 +5,10 @@
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 
 use tracing_subscriber::EnvFilter;
@@ -161,6 +162,17 @@ fn start_log() {
     if let Some(error) = mistake {
         tracing::warn!("{LOG} is passed over: {error}; expected a level such as `warn`");
     }
+}
+
+/// That a cassette is a directory, if it is there.
+fn no_file(cassette: &Path) -> anyhow::Result<()> {
+    if cassette.exists() && !cassette.is_dir() {
+        bail!(
+            "the cassette {} is a file, expected a directory with recordings",
+            cassette.display()
+        );
+    }
+    Ok(())
 }
 
 /// How much is logged.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
-use super::{Failure, Listen, config_file};
+use super::{Failure, Listen, config_file, no_file};
 use crate::config::{Config, Given, RouteSettings, Upstream};
 use crate::fault::distribution::Distribution;
 use crate::link::UpstreamTls;
@@ -57,7 +57,13 @@ pub(super) struct Replay {
     #[arg(long, value_name = "DIR", env = "REHEARSAL_CASSETTE")]
     cassette: PathBuf,
     /// Play so many times faster than recorded, above 0 and at most 1000.
-    #[arg(long, value_name = "N", conflicts_with = "instant", value_parser = parse_speed)]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        conflicts_with = "instant",
+        value_parser = parse_speed
+    )]
     speed: Option<Pace>,
     /// Play without any waiting.
     #[arg(long)]
@@ -70,16 +76,22 @@ pub(super) struct Replay {
 #[derive(Debug, Args)]
 pub(super) struct Fake {
     /// From the end of a request to its first token, such as 200ms or "200ms ± 40ms". Default: as the profile says.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     ttft: Option<Distribution>,
     /// From one token to the next, such as 10ms or "10ms ± 2ms". Default: as the profile says.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     gap: Option<Distribution>,
     /// The model whose times are kept, such as gpt-4o or claude-sonnet.
     #[arg(long, value_name = "NAME", default_value_t)]
     profile: Profile,
     /// The seed of the times: the same seed and the same requests draw the same times.
-    #[arg(long, value_name = "N", default_value_t)]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        default_value_t,
+        value_parser = parse_seed
+    )]
     seed: u64,
     #[command(flatten)]
     listen: Listen,
@@ -105,6 +117,11 @@ impl From<Policy> for RecordPolicy {
             Policy::Once => Self::Once,
         }
     }
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
 fn parse_speed(text: &str) -> Result<Pace, String> {
@@ -155,6 +172,7 @@ pub(super) fn record(record: &Record) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn replay(replay: &Replay) -> Result<ExitCode, Failure> {
+    no_file(&replay.cassette).map_err(Failure::Unusable)?;
     if !replay.cassette.is_dir() {
         return Err(Failure::Unusable(anyhow!(
             "there is no cassette in {}",

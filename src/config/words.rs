@@ -41,6 +41,8 @@ pub(super) fn in_our_words(message: &str) -> (String, Vec<String>) {
         None if is_no_choice(what) => "this is not one of the choices".to_owned(),
         None if what == "invalid type: unit variant" => "this choice takes a value".to_owned(),
         None => what
+            .replace(" as i128", ", which is too large")
+            .replace(" as u128", ", which is too large")
             .replace("invalid type: sequence", "invalid type: a list")
             .replace("invalid type: map", "invalid type: a table")
             .replace("unknown field", "unknown key")

@@ -118,10 +118,10 @@ mod tests {
     use crate::route::RouteMatch;
 
     fn patterns() -> impl Strategy<Value = RouteMatch> {
-        let path = proptest::option::of("/(a|b|é|/|\\*){0,5}(\\*\\*)?");
+        let path = proptest::option::of("/(a|b|/|\\*){0,5}(\\*\\*)?");
         let method = proptest::option::of("(GET|POST)");
         let host = proptest::option::of("(\\*|a|A|b){1,3}(:1)?");
-        let header = proptest::option::of(("(x|X|y)", "(a|b|\\*){0,3}"));
+        let header = proptest::option::of(("(x|X|y)", "(a|é|\\*){0,3}"));
         let query = proptest::option::of(("(x|y)", "(a|b|\\*){0,3}"));
         (path, method, host, header, query).prop_map(|(path, method, host, header, query)| {
             RouteMatch {

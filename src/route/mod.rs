@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,10 @@ impl CompiledMatch {
                     ),
                 ));
             }
-            Some(path) => Some(Glob::path(path).map_err(|what| error(&["path"], what))?),
+            Some(path) => {
+                check_path(path).map_err(|what| error(&["path"], what))?;
+                Some(Glob::path(path).map_err(|what| error(&["path"], what))?)
+            }
             None => None,
         };
         let host = match &settings.host {
@@ -202,6 +205,23 @@ fn error(field: &[&str], what: String) -> RouteError {
         field: field.iter().map(|&step| step.to_owned()).collect(),
         what,
     }
+}
+
+/// That there are requests with such a path.
+fn check_path(path: &str) -> Result<(), String> {
+    if let Some(char) = path.chars().find(|char| !char.is_ascii_graphic()) {
+        let text = char.to_string();
+        let encoded = utf8_percent_encode(&text, NON_ALPHANUMERIC);
+        return Err(format!(
+            "the path `{path}` holds {char:?}, which is percent-encoded in the path of a request, expected `{encoded}` for it"
+        ));
+    }
+    if path.split('/').any(|segment| segment == "..") {
+        return Err(format!(
+            "the path `{path}` has a `..` segment, and requests that have one are refused"
+        ));
+    }
+    Ok(())
 }
 
 fn check_method(method: &str) -> Result<(), String> {

@@ -91,3 +91,26 @@ def test_a_log_that_can_not_be_is_told_and_the_usual_one_is_kept(rehearsal):
 def test_what_a_flag_says_is_held_against_the_flag(rehearsal, cassette, words, named):
     assert named in error_of(rehearsal.run("record", "--cassette", cassette, "--listen", "127.0.0.1:0", *words))
     assert not cassette.exists()
+
+
+@pytest.mark.parametrize("words", [["cassette", "list"], ["cassette", "show"], ["cassette", "fit"], ["replay", "--cassette"], ["record", "--upstream", "fake", "--listen", "127.0.0.1:0", "--cassette"]])
+def test_a_file_is_no_cassette(rehearsal, tmp_path, words):
+    file = tmp_path / "recording.json"
+    file.write_text("{}")
+    assert error_of(rehearsal.run(*words, file)) == f"error: the cassette {file} is a file, expected a directory with recordings\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--ttft", "-5s"], "`-5s` is not a length of time"),
+        (["--gap", "10000h"], "`10000h` is too long a time, expected at most 365 days"),
+        (["--seed", "-1"], "expected a whole number from 0 to 18446744073709551615"),
+        (["--seed", "many"], "expected a whole number from 0 to 18446744073709551615"),
+        (["--listen", "http://127.0.0.1:8080"], "a scheme or a path does not belong to it"),
+        (["--listen", "8080"], "the host is missing"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_is_expected(rehearsal, words, said):
+    error = error_of(rehearsal.run("fake", *words))
+    assert said in error and words[0] in error and len(error.splitlines()) == 1

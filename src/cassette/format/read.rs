@@ -30,7 +30,15 @@ pub(crate) fn parse(folder: &Path, name: &str, bytes: &[u8]) -> Result<Recording
         };
         broken(line, why.to_string())
     })?;
-    let value = json::parse(bytes).map_err(|error| broken(error.line, error.message))?;
+    let value = json::parse(bytes).map_err(|error| {
+        let is_cut_off = error.message.starts_with("EOF while parsing");
+        let advice = if is_cut_off {
+            ": the file is cut off; restore it, or delete it and record again"
+        } else {
+            ""
+        };
+        broken(error.line, format!("{}{advice}", error.message))
+    })?;
     recording(folder, name, &Place::root(&value))
         .map_err(|wrong| broken(line_of(text, &wrong.path), wrong.message))
 }

@@ -379,3 +379,21 @@ fn a_recording_that_is_not_utf8_is_told_with_what_to_do() {
         "r.json:2: the byte 0xe9 on line 2, column 13, is not UTF-8; save it as UTF-8"
     );
 }
+
+#[test]
+fn a_recording_that_is_cut_off_is_told_with_what_to_do() {
+    let text = render(&recording(vec![item(0, b"a")], b""));
+    for length in [0, 1, 100, text.trim_end().len() - 1] {
+        let error = parse(
+            std::path::Path::new("/nowhere"),
+            "r.json",
+            &text.as_bytes()[..length],
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.ends_with("the file is cut off; restore it, or delete it and record again"),
+            "{error}"
+        );
+    }
+}

@@ -17,7 +17,7 @@ use crate::board::Board;
 use crate::cassette::{Access, Cassette};
 use crate::certificate::{Certificate, TlsSettings};
 use crate::cli::succession::Succession;
-use crate::cli::{Failure, Listen, print};
+use crate::cli::{Failure, Listen, no_file, print};
 use crate::config::{self, Address, Config};
 use crate::exchange::Flow;
 use crate::plan::Plan;
@@ -225,6 +225,7 @@ fn open_cassette(
     if !plan.needs_cassette() {
         return Ok(None);
     }
+    no_file(path)?;
     let cassette = if plan.records() {
         match succession.run_of(path) {
             Some((since, turn)) => Cassette::open_behind(path, since, turn),

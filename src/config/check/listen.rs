@@ -9,6 +9,10 @@ pub(super) fn check(config: &Config, given: &Given, found: &mut Vec<Finding>) {
     check_tls(config, found);
     check_places(config, given, found);
     check_admin(config, found);
+    if matches!(&config.listen.handover, Some(path) if path.as_os_str().is_empty()) {
+        let way = Way::to(&["listen", "handover"]);
+        found.push(Finding::at(way, "the path of the socket is empty"));
+    }
 }
 
 fn check_tls(config: &Config, found: &mut Vec<Finding>) {

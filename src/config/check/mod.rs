@@ -82,6 +82,10 @@ fn check_sections(config: &Config, found: &mut Vec<Finding>) {
             "the path of the cassette is empty",
         ));
     }
+    for (key, index, mistake) in config.redact.mistakes() {
+        let way = Way::to(&["redact", key]).at(index);
+        found.push(Finding::at(way, mistake.to_string()));
+    }
     if config.routes.is_empty() {
         found.push(
             Finding::at(

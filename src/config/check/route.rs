@@ -94,10 +94,7 @@ fn check_headers(
         }
         let lower = name.to_ascii_lowercase();
         if FRAMING.contains(&&*lower) {
-            found.push(Finding::at_key(
-                way.clone(),
-                format!("`{name}` belongs to one connection, and the proxy sets it itself"),
-            ));
+            found.push(Finding::at_key(way.clone(), belongs_to_us(name)));
         }
         if let Some(first) = seen.insert(lower, name) {
             found.push(Finding::at_key(
@@ -128,11 +125,17 @@ fn check_headers(
             ));
         }
     }
-    check_header_names(
-        &route.remove_headers,
-        &way.clone().then(&["remove_headers"]),
-        found,
-    );
+    let way = way.clone().then(&["remove_headers"]);
+    check_header_names(&route.remove_headers, &way, found);
+    for (index, name) in route.remove_headers.iter().enumerate() {
+        if FRAMING.contains(&&*name.to_ascii_lowercase()) {
+            found.push(Finding::at(way.clone().at(index), belongs_to_us(name)));
+        }
+    }
+}
+
+fn belongs_to_us(header: &str) -> String {
+    format!("`{header}` belongs to one connection, and the proxy sets it itself")
 }
 
 fn check_header_names(names: &[String], way: &Way, found: &mut Vec<Finding>) {

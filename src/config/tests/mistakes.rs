@@ -47,7 +47,7 @@ remove_headers = "x"
               |
             6 | grace = 10
               |         ^^
-              = expected a text in quotes
+              = expected a text in quotes: a length of time such as `250ms`, `1.5s` or `2m`
 
             rehearsal.toml:9:8: `64kib` is not a number of bytes
               |
@@ -103,7 +103,7 @@ remove_headers = "x"
                |
             22 | key = { ignore = ["$.user", 5], body_limit = 3 }
                |                                              ^
-               = expected a text in quotes
+               = expected a text in quotes: a number of bytes such as `512B`, `16KiB` or `8MiB`
 
             rehearsal.toml:23:18: invalid type: string "x"
                |
@@ -368,4 +368,75 @@ fn a_prefix_that_no_path_begins_with_is_told() {
     ] {
         assert_eq!(file(path, prefix).is_ok(), is_right, "{path} {prefix}");
     }
+}
+
+#[test]
+fn what_can_never_be_met_or_sent_is_told() {
+    check(
+        r#"
+seed = 99999999999999999999
+[listen]
+http = "http://127.0.0.1:8080"
+handover = ""
+[redact]
+headers = ["ok", "a b"]
+query = [""]
+members = [""]
+[[route]]
+mode = "replay"
+match = { path = "/café" }
+remove_headers = ["x-debug", "Content-Length"]
+[[route]]
+mode = "replay"
+match = { path = "/a/../b" }
+"#,
+        &expect![[r#"
+            rehearsal.toml:2:8: invalid type: integer `99999999999999999999`, which is too large
+              |
+            2 | seed = 99999999999999999999
+              |        ^^^^^^^^^^^^^^^^^^^^
+              = expected a whole number, not negative
+
+            rehearsal.toml:4:8: `http://127.0.0.1:8080` is not an address: a scheme or a path does not belong to it
+              |
+            4 | http = "http://127.0.0.1:8080"
+              |        ^^^^^^^^^^^^^^^^^^^^^^^
+              = expected a host and a port such as `127.0.0.1:8080`
+
+            rehearsal.toml:5:12: the path of the socket is empty
+              |
+            5 | handover = ""
+              |            ^^
+
+            rehearsal.toml:7:18: `a b` is not a header name
+              |
+            7 | headers = ["ok", "a b"]
+              |                  ^^^^^
+
+            rehearsal.toml:8:10: `` is not a name of 1 to 128 bytes
+              |
+            8 | query = [""]
+              |          ^^
+
+            rehearsal.toml:9:12: `` is not a name of 1 to 128 bytes
+              |
+            9 | members = [""]
+              |            ^^
+
+            rehearsal.toml:12:18: the path `/café` holds 'é', which is percent-encoded in the path of a request
+               |
+            12 | match = { path = "/café" }
+               |                  ^^^^^^^
+               = expected `%C3%A9` for it
+
+            rehearsal.toml:13:30: `Content-Length` belongs to one connection, and the proxy sets it itself
+               |
+            13 | remove_headers = ["x-debug", "Content-Length"]
+               |                              ^^^^^^^^^^^^^^^^
+
+            rehearsal.toml:16:18: the path `/a/../b` has a `..` segment, and requests that have one are refused
+               |
+            16 | match = { path = "/a/../b" }
+               |                  ^^^^^^^^^"#]],
+    );
 }
