@@ -31,13 +31,14 @@ pub(crate) fn parse(folder: &Path, name: &str, bytes: &[u8]) -> Result<Recording
         broken(line, why.to_string())
     })?;
     let value = json::parse(bytes).map_err(|error| {
-        let is_cut_off = error.message.starts_with("EOF while parsing");
-        let advice = if is_cut_off {
-            ": the file is cut off; restore it, or delete it and record again"
-        } else {
-            ""
+        let message = match error.message {
+            eof if eof.starts_with("EOF while parsing") => {
+                format!("{eof}: the file is cut off; restore it, or delete it and record again")
+            }
+            syntax if syntax.starts_with("expected ") => format!("not JSON: {syntax}"),
+            other => other,
         };
-        broken(error.line, format!("{}{advice}", error.message))
+        broken(error.line, message)
     })?;
     recording(folder, name, &Place::root(&value))
         .map_err(|wrong| broken(line_of(text, &wrong.path), wrong.message))

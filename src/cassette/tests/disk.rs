@@ -219,7 +219,7 @@ fn a_name_that_another_key_has_is_not_taken() {
     );
     assert_eq!(
         stage.cassette.broken()[0].to_string(),
-        format!("GET-x-{short}.json:1: expected ident")
+        format!("GET-x-{short}.json:1: not JSON: expected ident")
     );
 }
 
