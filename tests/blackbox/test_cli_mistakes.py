@@ -114,3 +114,8 @@ def test_a_file_is_no_cassette(rehearsal, tmp_path, words):
 def test_a_wrong_value_is_told_with_what_is_expected(rehearsal, words, said):
     error = error_of(rehearsal.run("fake", *words))
     assert said in error and words[0] in error and len(error.splitlines()) == 1
+
+
+def test_a_check_of_timing_wants_some_time(rehearsal):
+    error = error_of(rehearsal.run("check", "--timing", "--within", "0s"))
+    assert "expected some time such as `10ms`" in error
