@@ -228,6 +228,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("key"), "Bearer y\r\n").unwrap();
         std::fs::write(folder.path().join("two"), "a\nb\n").unwrap();
+        std::fs::write(folder.path().join("marked"), "\u{feff}Bearer z").unwrap();
+        std::fs::write(folder.path().join("latin"), b"Bearer \xe9").unwrap();
         let env = |name: &str| HeaderValue::Env(name.to_owned());
         let file = |name: &str| HeaderValue::File(name.into());
         let check = |value: &HeaderValue, expected: Result<&str, &str>| {
@@ -246,6 +248,9 @@ mod tests {
             ),
         );
         check(&file("key"), Ok("Bearer y"));
+        check(&file("marked"), Ok("Bearer z"));
+        let latin = resolve(&file("latin"), folder.path()).unwrap_err();
+        assert!(latin.ends_with("latin`: it is not UTF-8"), "{latin}");
         check(
             &file("two"),
             Err("the value is empty or holds a control character, which a header can't"),

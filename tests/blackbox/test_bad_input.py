@@ -595,3 +595,19 @@ def test_tls_where_none_is_spoken_is_told_in_the_log(rehearsal, upstream):
         client.answer()
     proxy.stop()
     assert "a client speaks TLS with the listener for plain HTTP: its URL should begin with `http://`" in proxy.stderr()
+
+
+def test_an_upstream_that_speaks_something_else_is_told_with_what_it_may_be(rehearsal):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        proxy = rehearsal.forward(f"http://127.0.0.1:{port}")
+        with Client(proxy.url, timeout=6) as client:
+            client.request(target="/x")
+            taken, _ = server.accept()
+            with taken:
+                taken.recv(1 << 16)
+                taken.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+                got = client.answer()
+    message = json.loads(got.body)["error"]["message"]
+    assert got.status == 502
+    assert message.startswith(f"http://127.0.0.1:{port} answered with something that is not HTTP/1.1; if it speaks TLS"), message
