@@ -149,7 +149,10 @@ pub enum UpstreamError {
         after: Duration,
     },
     /// What came is not HTTP.
-    #[error("{origin} answered with something that is not HTTP/1.1")]
+    #[error(
+        "{origin} answered with something that is not HTTP/1.1{}",
+        other_tongues(origin)
+    )]
     Malformed {
         /// The upstream.
         origin: String,
@@ -162,6 +165,15 @@ pub enum UpstreamError {
         /// Why not.
         reason: String,
     },
+}
+
+/// What an upstream may speak instead, and how it is then named.
+fn other_tongues(origin: &str) -> &'static str {
+    if origin.starts_with("http://") {
+        "; if it speaks TLS, its URL begins with `https://`, and if it speaks HTTP/2 alone, add `http = \"2\"` to the route"
+    } else {
+        ""
+    }
 }
 
 impl UpstreamError {

@@ -112,6 +112,11 @@ impl Conn {
         }
     }
 
+    /// Whether what was read for [`begins_with_http2`](Self::begins_with_http2) begins like TLS.
+    pub(crate) fn begins_with_tls(&self) -> bool {
+        self.sniffed.starts_with(HANDSHAKE)
+    }
+
     /// The upstream connection within, if everything was written and it still works.
     pub(crate) fn release(mut self) -> Option<Socket> {
         if self.is_broken || !self.pending.is_empty() {
@@ -173,6 +178,9 @@ impl std::fmt::Debug for Conn {
 
 /// With what a client begins that speaks HTTP/2 without having been asked (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// With what a client begins that speaks TLS: a record of the handshake, of any version of today.
+const HANDSHAKE: &[u8] = &[22, 3];
 
 /// How much is read at once to see what a client speaks.
 const SNIFF: usize = 4 * 1024;

@@ -11,6 +11,7 @@
 // Floor 1: words.
 pub mod dice;
 pub mod message;
+pub mod text;
 pub mod units;
 
 // Floor 2: mechanisms, pure: no I/O and no clock.
@@ -18,6 +19,7 @@ pub mod mode;
 pub mod origin;
 pub mod route;
 
+pub mod by_name;
 pub mod encoding;
 pub mod json;
 pub mod lru;

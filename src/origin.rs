@@ -57,6 +57,9 @@ impl FromStr for Origin {
     type Err = OriginError;
 
     fn from_str(text: &str) -> Result<Self, OriginError> {
+        if has_password(text) {
+            return Err(OriginError::UserInfo);
+        }
         let is_tls = match text
             .split_once("://")
             .map(|(scheme, _)| scheme.to_ascii_lowercase())
@@ -78,9 +81,6 @@ impl FromStr for Origin {
         let authority = uri
             .authority()
             .ok_or_else(|| OriginError::NoHost(text.to_owned()))?;
-        if authority.as_str().contains('@') {
-            return Err(OriginError::UserInfo);
-        }
         let host = authority
             .host()
             .trim_start_matches('[')
@@ -108,6 +108,29 @@ impl FromStr for Origin {
             base_path: uri.path().trim_end_matches('/').to_owned(),
         })
     }
+}
+
+/// Whether a text, or a URL in it, holds a user or a password: `http://user:password@host`, `user:password@host`.
+pub fn has_password(text: &str) -> bool {
+    text.match_indices('@').any(|(at, _)| {
+        let word = text[..at]
+            .rsplit(|char: char| char.is_whitespace() || matches!(char, '"' | '\'' | '`'))
+            .next()
+            .unwrap_or_default();
+        let Some((_, inside)) = word.split_once("://") else {
+            return word.contains(':');
+        };
+        // Where a slash comes before it, this is part of a path; unless what is before the slash makes no host and port.
+        let Some((authority, _)) = inside.split_once('/') else {
+            return true;
+        };
+        let port = authority.rsplit_once(':').map(|(_, port)| port);
+        port.is_some_and(|port| {
+            !port
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b']')
+        })
+    })
 }
 
 impl fmt::Display for Origin {
@@ -158,6 +181,27 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_told_from_a_path() {
+        for (text, expected) in [
+            ("http://user:secret@host", true),
+            ("https://token@host/v1", true),
+            ("user:secret@host", true),
+            ("http://user:se/cret@host", true),
+            ("upstream = \"http://user:secret@host\"", true),
+            ("http://host/@scope", false),
+            ("http://host:8080/@scope", false),
+            ("http://[::1]/@scope", false),
+            ("http://host", false),
+            ("write to: me@example.com", false),
+            ("$.messages[?(@.role == \"user\")]", false),
+        ] {
+            assert_eq!(has_password(text), expected, "{text}");
+        }
+        let scoped: Origin = "http://host:8080/@scope".parse().unwrap();
+        assert_eq!(scoped.base_path, "/@scope");
+    }
+
+    #[test]
     fn what_is_not_an_upstream_is_refused_with_the_reason() {
         for (text, reason) in [
             (
@@ -178,6 +222,14 @@ mod tests {
             ),
             (
                 "http://u:p@host",
+                "a user or a password does not belong into an upstream, put it into `set_headers`",
+            ),
+            (
+                "http://u:p@host/?a=1",
+                "a user or a password does not belong into an upstream, put it into `set_headers`",
+            ),
+            (
+                "u:p@host",
                 "a user or a password does not belong into an upstream, put it into `set_headers`",
             ),
             (

@@ -89,28 +89,28 @@ pub struct FaultRule<'a> {
 pub enum PlanError {
     /// A route's match.
     #[error("route `{0}`: {1}")]
-    Match(String, #[source] RouteError),
+    Match(String, RouteError),
     /// A route's key.
     #[error("route `{0}`: {1}")]
-    Key(String, #[source] KeyError),
+    Key(String, KeyError),
     /// A header's value.
     #[error("route `{0}`: header `{1}`: {2}")]
-    Header(String, String, #[source] HeaderValueError),
+    Header(String, String, HeaderValueError),
     /// The TLS with an upstream.
     #[error("route `{0}`: `tls.{key}`: {1}", key = .1.key)]
-    Link(String, #[source] LinkError),
+    Link(String, LinkError),
     /// A route's pace.
     #[error("route `{0}`: {1}")]
-    Pace(String, #[source] FittedError),
+    Pace(String, FittedError),
     /// The rules for secrets.
     #[error("`redact`: {0}")]
-    Redact(#[source] RedactError),
+    Redact(RedactError),
     /// A fault of a route.
     #[error("route `{0}`: fault {n}: {1}", n = .1.rule + 1)]
-    Fault(String, #[source] Box<Problem>),
+    Fault(String, Box<Problem>),
     /// A fault of connections.
     #[error("`listen`: fault {n}: {0}", n = .0.rule + 1)]
-    ListenFault(#[source] Box<Problem>),
+    ListenFault(Box<Problem>),
 }
 
 impl Plan {

@@ -227,6 +227,11 @@ async fn next_request(
     match incoming {
         Ok(incoming) => Some(incoming),
         Err(refused) => {
+            tracing::info!(
+                status = refused.status(),
+                reason = refused.message(),
+                "refused a request"
+            );
             refuse_head(session, ctl, &refused).await;
             None
         }

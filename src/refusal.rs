@@ -55,7 +55,7 @@ impl Refused {
         Self::new(
             404,
             "no_upstream",
-            format!("route `{route}` has no `upstream`"),
+            format!("route `{route}` has no `upstream` to send this to; add one to it"),
         )
     }
 

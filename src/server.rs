@@ -287,7 +287,15 @@ async fn serve(
         }
         // What a client does not like of our certificate is good to know; that it left is not.
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-            tracing::info!(%error, "a client and we did not agree on TLS");
+            let what = error.get_ref().and_then(|error| error.downcast_ref());
+            if let Some(rustls::Error::InvalidMessage(_)) = what {
+                tracing::info!(
+                    %error,
+                    "a client does not speak TLS with the listener for HTTPS: its URL should begin with `https://`, or name `listen.http`"
+                );
+            } else {
+                tracing::info!(%error, "a client and we did not agree on TLS");
+            }
         }
         Ok(Err(_)) | Err(_) => {}
     }
@@ -299,6 +307,11 @@ async fn open(tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Conn, boo
     let Some(tls) = tls else {
         let mut conn = Conn::accepted(tcp)?;
         let is_http2 = conn.begins_with_http2().await?;
+        if conn.begins_with_tls() {
+            tracing::info!(
+                "a client speaks TLS with the listener for plain HTTP: its URL should begin with `http://`, or name `listen.https`"
+            );
+        }
         return Ok((conn, is_http2));
     };
     tcp.set_nodelay(true)?;

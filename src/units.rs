@@ -16,11 +16,21 @@ pub struct ByteSize(pub u64);
 
 /// Why a text is not a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {what}, expected a number and a unit such as {examples}")]
+#[error("`{text}` is {what}, expected {expected}")]
 pub struct UnitError {
     text: String,
     what: &'static str,
-    examples: &'static str,
+    expected: &'static str,
+}
+
+impl UnitError {
+    fn new(text: &str, what: &'static str, expected: &'static str) -> Self {
+        Self {
+            text: text.to_owned(),
+            what,
+            expected,
+        }
+    }
 }
 
 impl Span {
@@ -56,10 +66,9 @@ impl FromStr for Span {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let error = || UnitError {
-            text: text.to_owned(),
-            what: "length of time",
-            examples: "`250ms`, `1.5s` or `2m`",
+        let error = || {
+            let expected = "a number and a unit such as `250ms`, `1.5s` or `2m`";
+            UnitError::new(text, "not a length of time", expected)
         };
         let (number, unit) = split(text).ok_or_else(error)?;
         let seconds = match unit {
@@ -70,8 +79,9 @@ impl FromStr for Span {
             "h" => number * 3600.0,
             _ => return Err(error()),
         };
-        if !(0.0..=365.0 * 86_400.0).contains(&seconds) {
-            return Err(error());
+        if seconds > 365.0 * 86_400.0 {
+            let expected = "at most 365 days (`8760h`)";
+            return Err(UnitError::new(text, "too long a time", expected));
         }
         Ok(Self(Duration::from_micros(whole(seconds * 1e6))))
     }
@@ -81,10 +91,9 @@ impl FromStr for ByteSize {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let error = || UnitError {
-            text: text.to_owned(),
-            what: "number of bytes",
-            examples: "`512B`, `16KiB` or `8MiB`",
+        let error = || {
+            let expected = "a number and a unit such as `512B`, `16KiB` or `8MiB`";
+            UnitError::new(text, "not a number of bytes", expected)
         };
         let (number, unit) = split(text).ok_or_else(error)?;
         let factor: f64 = match unit {
@@ -99,11 +108,26 @@ impl FromStr for ByteSize {
         };
         let bytes = number * factor;
         // 2^53: up to here each whole number is exact.
-        if !(0.0..=9_007_199_254_740_992.0).contains(&bytes) || bytes.fract() != 0.0 {
-            return Err(error());
+        if bytes > 9_007_199_254_740_992.0 {
+            let expected = "at most 2^53 bytes (`8388608GiB`)";
+            return Err(UnitError::new(text, "too many bytes", expected));
+        }
+        if bytes.fract() != 0.0 {
+            let expected = "one such as `512B`, `16KiB` or `8MiB`";
+            return Err(UnitError::new(
+                text,
+                "not a whole number of bytes",
+                expected,
+            ));
         }
         Ok(Self(whole(bytes)))
     }
+}
+
+/// So many of what a noun names: `1 stream`, `2 streams`.
+pub fn counted(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
 }
 
 /// The nearest whole number.
@@ -149,13 +173,35 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// What is expected where a text is read, from a sentence about it.
+pub(crate) fn expecting(what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let what = what.strip_suffix('.').unwrap_or(what);
+    let what = what
+        .strip_prefix("A ")
+        .map_or(what.to_owned(), |rest| format!("a {rest}"));
+    write!(f, "a text in quotes: {what}")
+}
+
 /// Has a type stand in configs as the text that it is parsed from and shown as; the schema may say by which pattern.
 macro_rules! as_text {
     ($type:ty, $name:literal, $(pattern $pattern:literal,)? $what:literal) => {
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                struct Text;
+
+                impl serde::de::Visitor<'_> for Text {
+                    type Value = $type;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        $crate::units::expecting($what, f)
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+
+                deserializer.deserialize_str(Text)
             }
         }
 
@@ -239,5 +285,29 @@ mod tests {
             "soon".parse::<Span>().unwrap_err().to_string(),
             "`soon` is not a length of time, expected a number and a unit such as `250ms`, `1.5s` or `2m`"
         );
+        assert_eq!(
+            "1000000h".parse::<Span>().unwrap_err().to_string(),
+            "`1000000h` is too long a time, expected at most 365 days (`8760h`)"
+        );
+        for (text, error) in [
+            (
+                "99999999999GiB",
+                "`99999999999GiB` is too many bytes, expected at most 2^53 bytes (`8388608GiB`)",
+            ),
+            (
+                "0.5B",
+                "`0.5B` is not a whole number of bytes, expected one such as `512B`, `16KiB` or `8MiB`",
+            ),
+        ] {
+            assert_eq!(text.parse::<ByteSize>().unwrap_err().to_string(), error);
+        }
+        assert!("8760h".parse::<Span>().is_ok());
+        assert!("8388608GiB".parse::<ByteSize>().is_ok());
+    }
+
+    #[test]
+    fn one_is_counted_without_an_s() {
+        let said = [0, 1, 2].map(|count| counted(count, "stream"));
+        assert_eq!(said, ["0 streams", "1 stream", "2 streams"]);
     }
 }

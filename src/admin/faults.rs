@@ -67,7 +67,7 @@ pub(super) async fn switch_of_explain(
 }
 
 fn turn(shared: &Shared, name: &Name, body: &Body) -> Answer {
-    let Switch { on, ttl } = read(body)?;
+    let Switch { on, ttl } = read(body, r#"{"on": true, "ttl": "30s"}"#)?;
     let time = ttl.map(some_time).transpose()?;
     if !on && time.is_some() {
         return Err(Refusal::new(
@@ -90,7 +90,7 @@ pub(super) async fn set_ttl(
     body: Body,
 ) -> Answer {
     let (route, rule) = said(named)?;
-    let Ttl { ttl } = read(&body)?;
+    let Ttl { ttl } = read(&body, r#"{"ttl": "30s"}"#)?;
     let time = some_time(ttl)?;
     let name = Name { route, rule };
     let board = shared.take_order()?;
@@ -114,7 +114,7 @@ pub(super) async fn set_ttl(
 
 /// `POST /v1/faults/kill`
 pub(super) async fn kill(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
-    let Kill { killed } = read(&body)?;
+    let Kill { killed } = read(&body, r#"{"killed": true}"#)?;
     shared.take_order()?.kill(killed);
     tracing::info!(killed, "the kill switch for faults was moved");
     Ok(Json(json!({ "killed": killed })))
@@ -153,19 +153,20 @@ fn said<T>(named: Named<T>) -> Result<T, Refusal> {
         .map_err(|error| Refusal::new(error.status(), error.body_text().to_lowercase()))
 }
 
-fn read<T: DeserializeOwned>(body: &Body) -> Result<T, Refusal> {
+/// `example` is a body as it is expected.
+fn read<T: DeserializeOwned>(body: &Body, example: &str) -> Result<T, Refusal> {
     let body = body
         .as_ref()
         .map_err(|error| Refusal::new(error.status(), error.body_text().to_lowercase()))?;
     // A list would be taken for the members in their order.
     if body.trim_ascii_start().starts_with(b"[") {
-        let message = "the body is not what was expected: a list, expected an object";
+        let message = format!("the body is a list, expected an object such as {example}");
         return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
     }
     serde_json::from_slice(body).map_err(|error| {
         Refusal::new(
             StatusCode::BAD_REQUEST,
-            format!("the body is not what was expected: {error}"),
+            format!("the body is not what was expected, such as {example}: {error}"),
         )
     })
 }

@@ -58,7 +58,8 @@ impl Guard {
         if !(is_ours && is_target_ours) {
             return Err(Refusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
-                "the admin listener is not called that; name it as it was printed at the start",
+                "the admin listener is not called that; name it as it was printed at the start, or add \
+                 the name to `admin_hosts` in `[listen]`",
             ));
         }
         if headers.contains_key(header::ORIGIN) {
@@ -72,7 +73,8 @@ impl Guard {
         }
         Err(Refusal::new(
             StatusCode::UNAUTHORIZED,
-            "the bearer token is missing or wrong",
+            "the bearer token is missing or wrong; it is in the file that was named at the start, or what \
+             REHEARSAL_ADMIN_TOKEN said then",
         ))
     }
 

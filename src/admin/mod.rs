@@ -148,7 +148,12 @@ fn router(shared: Arc<Shared>) -> Router {
         )
         .route("/v1/faults/{route}/{rule}", post(faults::switch))
         .route("/v1/faults/{route}/{rule}/ttl", post(faults::set_ttl))
-        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .fallback(async || {
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                "there is nothing at this path, expected /v1/faults, /metrics, /healthz or /readyz",
+            )
+        })
         .method_not_allowed_fallback(async || {
             Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -42,6 +42,32 @@ pub(crate) fn append_to(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(no_follow())
         .open(path)
+        .map_err(|error| explained(path, error))
+}
+
+/// Opens a file for reading; never through a link, and without waiting for who writes to a named pipe.
+pub(crate) fn read_from(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(no_follow())
+        .open(path)
+        .and_then(plain)
+        .map_err(|error| explained(path, error))
+}
+
+fn plain(file: File) -> io::Result<File> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a plain file"));
+    }
+    Ok(file)
+}
+
+/// What the system says of a link is about loops.
+fn explained(path: &Path, error: io::Error) -> io::Error {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        return io::Error::other("it is a symbolic link, which is refused");
+    }
+    error
 }
 
 /// Makes a file with these bytes at a path where none is expected; one that a crash left there is written over.

@@ -69,7 +69,7 @@ impl Journal {
 
 /// Reads the journal of a cassette line by line up to the first broken line. Says which line, from 1, was broken.
 pub(crate) fn read(folder: &Path, mut each: impl FnMut(Line)) -> io::Result<Option<usize>> {
-    let file = match File::open(folder.join(JOURNAL)) {
+    let file = match files::read_from(&folder.join(JOURNAL)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

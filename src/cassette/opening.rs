@@ -1,16 +1,14 @@
 //! Becomes the one writer of a cassette: takes the lock, makes recordings of what a crash left, and starts the thread.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::SystemTime;
 
-use rustix::fs::OFlags;
 use tracing::{error, info};
 
 use crate::cassette::error::CassetteError;
@@ -129,10 +127,7 @@ fn lock_file(folder: &Path) -> Result<File, CassetteError> {
 
 /// Whether a process writes to this cassette now.
 pub(crate) fn is_written(folder: &Path) -> bool {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(folder.join(LOCK));
+    let file = files::read_from(&folder.join(LOCK));
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 

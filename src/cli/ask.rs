@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Failure;
 use crate::admin::token::Token;
 use crate::config::{Address, AddressError};
+use crate::origin::has_password;
 
 /// Which proxy is meant, and what opens it.
 #[derive(Debug, Args)]
@@ -33,6 +34,12 @@ pub(super) struct Where {
 pub(super) fn parse_admin(text: &str) -> Result<Address, String> {
     let inside = text.strip_prefix("http://").unwrap_or(text);
     let inside = inside.strip_suffix('/').unwrap_or(inside);
+    if has_password(inside) {
+        return Err(
+            "no user and no password opens an admin listener, but a token: name it with --token-file or REHEARSAL_ADMIN_TOKEN"
+                .to_owned(),
+        );
+    }
     if inside.contains('/') {
         return Err(format!(
             "`{text}` is not an address of an admin listener, which speaks plain HTTP and is named without a path, \

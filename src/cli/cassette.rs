@@ -8,7 +8,7 @@ use clap::Subcommand;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Failure, fit, print};
+use super::{Failure, fit, no_file, print};
 use crate::cassette::{Access, Cassette as Recordings, Entry};
 use crate::units::ByteSize;
 
@@ -50,6 +50,7 @@ pub(super) fn run(command: &Cassette) -> Result<ExitCode, Failure> {
 }
 
 fn open(dir: &Path) -> Result<Recordings, Failure> {
+    no_file(dir).map_err(Failure::Unusable)?;
     if !dir.is_dir() {
         return Err(Failure::Unusable(anyhow!(
             "there is no cassette in {}",

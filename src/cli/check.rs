@@ -9,7 +9,7 @@ use clap::Args;
 use super::{Failure, print, timing};
 use crate::config::{Config, schema as config_schema};
 use crate::plan::Plan;
-use crate::units::Span;
+use crate::units::{Span, UnitError};
 
 /// What is checked.
 #[derive(Debug, Args)]
@@ -21,8 +21,22 @@ pub(super) struct Check {
     #[arg(long)]
     timing: bool,
     /// With `--timing`: how far off 99 of 100 times may be, such as 10ms. Default: as was promised for an idle machine.
-    #[arg(long, value_name = "TIME", requires = "timing")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        requires = "timing",
+        value_parser = parse_within
+    )]
     within: Option<Span>,
+}
+
+fn parse_within(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|error: UnitError| error.to_string())?;
+    if span == Span::default() {
+        return Err("no machine is never late, expected some time such as `10ms`".to_owned());
+    }
+    Ok(span)
 }
 
 pub(super) fn check(check: &Check) -> Result<ExitCode, Failure> {

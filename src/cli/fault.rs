@@ -33,7 +33,7 @@ enum Action {
         /// ROUTE/RULE, or RULE alone where only one route has it.
         rule: String,
         /// For so long, such as 30s or 5m. Default: as long as the config says.
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         ttl: Option<Span>,
     },
     /// Switch a rule off, also in streams that run.
@@ -46,6 +46,7 @@ enum Action {
         /// ROUTE/RULE, or RULE alone where only one route has it.
         rule: String,
         /// From now on, such as 30s or 5m.
+        #[arg(allow_hyphen_values = true)]
         time: Span,
     },
     /// End all faults at once, also in streams that run, and have none until this is undone.

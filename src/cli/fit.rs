@@ -12,6 +12,7 @@ use crate::cassette::{Cassette, Direction, ItemBody, ItemKind, RecordedBody, Rec
 use crate::dialect::Dialect;
 use crate::shape::fit::{Fit, TokenTime};
 use crate::shape::meter::Meter;
+use crate::units::counted;
 
 /// `rehearsal cassette fit`
 #[derive(Debug, Args)]
@@ -69,7 +70,9 @@ pub(super) fn fit(args: &FitArgs, cassette: &Cassette) -> Result<ExitCode, Failu
         )));
     };
     let from = format!(
-        "{streams} streams with {gaps} gaps, of {}",
+        "{} with {}, of {}",
+        counted(streams, "stream"),
+        counted(gaps, "gap"),
         args.model.clone().unwrap_or_else(|| listed(&models))
     );
     match &args.out {

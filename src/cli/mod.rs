@@ -5,11 +5,15 @@
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Given;
 
 mod ask;
 mod cassette;
@@ -19,6 +23,7 @@ mod fit;
 mod run;
 mod succession;
 mod timing;
+mod words;
 
 /// Record, replay, fake and break HTTP and LLM streaming APIs, byte for byte and in time.
 #[derive(Debug, Parser)]
@@ -70,13 +75,12 @@ struct Listen {
 }
 
 impl Listen {
-    /// Puts what was given as flags in the place of what the config says.
-    fn apply(&self, config: &mut crate::config::Config) {
-        if let Some(listen) = &self.listen {
-            config.listen.http = listen.clone();
-        }
-        if let Some(admin) = &self.admin {
-            config.listen.admin = Some(admin.clone());
+    /// What stands in the place of what the config says.
+    fn given(&self) -> Given {
+        Given {
+            http: self.listen.clone(),
+            admin: self.admin.clone(),
+            ..Given::default()
         }
     }
 }
@@ -91,23 +95,9 @@ enum Failure {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match words::parse() {
         Ok(cli) => cli,
-        Err(error) if error.kind() == ErrorKind::ValueValidation => {
-            // Without the invitation to read the help: the value is what is wrong, and the message says so.
-            let text = error.render().to_string();
-            eprintln!("{}", text.lines().next().unwrap_or_default());
-            return ExitCode::from(2);
-        }
-        Err(error) => {
-            // Help and version go to stdout with exit code 0; clap knows.
-            let code = u8::try_from(error.exit_code()).unwrap_or(2);
-            return if error.print().is_ok() {
-                ExitCode::from(code)
-            } else {
-                ExitCode::from(2)
-            };
-        }
+        Err(error) => return words::explain(&error),
     };
     start_log();
     let result = match cli.command {
@@ -153,8 +143,12 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// Our own lines only: what lies below us logs raw heads, which may hold secrets.
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("REHEARSAL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let wanted = std::env::var(LOG).unwrap_or_default();
+    let (filter, mistake) = match EnvFilter::try_new(&wanted) {
+        Ok(filter) if !wanted.is_empty() => (filter, None),
+        Ok(_) => (EnvFilter::new("info"), None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
     let has_color = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt()
@@ -165,7 +159,24 @@ fn start_log() {
         .finish();
     // Another subscriber can only be there in a test.
     drop(tracing::subscriber::set_global_default(log));
+    if let Some(error) = mistake {
+        tracing::warn!("{LOG} is passed over: {error}; expected a level such as `warn`");
+    }
 }
+
+/// That a cassette is a directory, if it is there.
+fn no_file(cassette: &Path) -> anyhow::Result<()> {
+    if cassette.exists() && !cassette.is_dir() {
+        bail!(
+            "the cassette {} is a file, expected a directory with recordings",
+            cassette.display()
+        );
+    }
+    Ok(())
+}
+
+/// How much is logged.
+const LOG: &str = "REHEARSAL_LOG";
 
 /// A config file that is looked for where none is named.
 const CONFIG_FILE: &str = "rehearsal.toml";

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
-use super::{Failure, Listen, config_file};
-use crate::config::{Config, RouteSettings, Upstream};
+use super::{Failure, Listen, config_file, no_file};
+use crate::config::{Config, Given, RouteSettings, Upstream};
 use crate::fault::distribution::Distribution;
 use crate::link::UpstreamTls;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
@@ -57,7 +57,13 @@ pub(super) struct Replay {
     #[arg(long, value_name = "DIR", env = "REHEARSAL_CASSETTE")]
     cassette: PathBuf,
     /// Play so many times faster than recorded, above 0 and at most 1000.
-    #[arg(long, value_name = "N", conflicts_with = "instant", value_parser = parse_speed)]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        conflicts_with = "instant",
+        value_parser = parse_speed
+    )]
     speed: Option<Pace>,
     /// Play without any waiting.
     #[arg(long)]
@@ -70,16 +76,22 @@ pub(super) struct Replay {
 #[derive(Debug, Args)]
 pub(super) struct Fake {
     /// From the end of a request to its first token, such as 200ms or "200ms ± 40ms". Default: as the profile says.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     ttft: Option<Distribution>,
     /// From one token to the next, such as 10ms or "10ms ± 2ms". Default: as the profile says.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     gap: Option<Distribution>,
     /// The model whose times are kept, such as gpt-4o or claude-sonnet.
     #[arg(long, value_name = "NAME", default_value_t)]
     profile: Profile,
     /// The seed of the times: the same seed and the same requests draw the same times.
-    #[arg(long, value_name = "N", default_value_t)]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        default_value_t,
+        value_parser = parse_seed
+    )]
     seed: u64,
     #[command(flatten)]
     listen: Listen,
@@ -107,6 +119,11 @@ impl From<Policy> for RecordPolicy {
     }
 }
 
+fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
+}
+
 fn parse_speed(text: &str) -> Result<Pace, String> {
     let speed: f64 = text
         .parse()
@@ -116,18 +133,12 @@ fn parse_speed(text: &str) -> Result<Pace, String> {
 
 pub(super) fn serve(serve: &Serve) -> Result<ExitCode, Failure> {
     let file = config_file(serve.config.as_ref());
-    let mut config = match &file {
-        Some(file) => {
-            Config::load(file).map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?
-        }
-        None => Config::default(),
-    };
-    serve.listen.apply(&mut config);
-    if serve.listen.admin.is_some() {
-        config
-            .check()
-            .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
+    let given = serve.listen.given();
+    let config = match &file {
+        Some(file) => Config::load_with(file, &given),
+        None => Config::default().with(&given),
     }
+    .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
     let what = match &file {
         Some(file) => format!("serving {}", file.display()),
         None => format!(
@@ -161,6 +172,7 @@ pub(super) fn record(record: &Record) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn replay(replay: &Replay) -> Result<ExitCode, Failure> {
+    no_file(&replay.cassette).map_err(Failure::Unusable)?;
     if !replay.cassette.is_dir() {
         return Err(Failure::Unusable(anyhow!(
             "there is no cassette in {}",
@@ -210,10 +222,20 @@ pub(super) fn fake(fake: &Fake) -> Result<ExitCode, Failure> {
     with_flags(config, &fake.listen, &what)
 }
 
-fn with_flags(mut config: Config, listen: &Listen, what: &str) -> Result<ExitCode, Failure> {
-    listen.apply(&mut config);
-    config
-        .check()
+fn with_flags(config: Config, listen: &Listen, what: &str) -> Result<ExitCode, Failure> {
+    let given = Given {
+        others: FLAGS,
+        ..listen.given()
+    };
+    let config = config
+        .with(&given)
         .map_err(|errors| Failure::Unusable(anyhow!("{errors}")))?;
     run(&config, listen, what, false)
 }
+
+/// Where what flags say stands in a config that is made of them.
+const FLAGS: &[(&str, &str)] = &[
+    ("route[0].tls.ca", "--ca"),
+    ("route[0].tls", "--ca"),
+    ("cassette.path", "--cassette"),
+];

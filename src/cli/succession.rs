@@ -1,5 +1,6 @@
 //! Takes the place of a running process, and is there for the next one.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,7 +65,10 @@ impl Succession {
         }
         let listener = Server::listen(&address.to_string())
             .await
-            .with_context(|| format!("could not listen on {address}"))?;
+            .map_err(|error| {
+                let advice = advice(scheme, error.kind());
+                anyhow!("could not listen on {address}: {error}; {advice}")
+            })?;
         Ok((listener, false))
     }
 
@@ -232,6 +236,28 @@ async fn succeeded(
     let successor = offer.successor(&fds, &legacy).await;
     offer.abandon();
     successor
+}
+
+/// What to do where nobody can listen.
+fn advice(scheme: &str, error: ErrorKind) -> String {
+    let why = match error {
+        ErrorKind::AddrInUse => "another process listens there, ",
+        ErrorKind::AddrNotAvailable => "this machine has no such address, ",
+        ErrorKind::PermissionDenied => "most systems keep ports below 1024 for root, ",
+        _ => "",
+    };
+    let flag = match scheme {
+        "http" => "`--listen` or ",
+        ADMIN => "`--admin` or ",
+        _ => "",
+    };
+    let take_over = match (scheme, error) {
+        ("http", ErrorKind::AddrInUse) => "; `--take-over` takes the place of another `rehearsal`",
+        _ => "",
+    };
+    format!(
+        "{why}name another with {flag}`{scheme}` in `[listen]`, or port 0 for any that is free{take_over}"
+    )
 }
 
 /// Where a process that listens at this address offers its listeners.

@@ -111,6 +111,12 @@ impl FromStr for Upstream {
 }
 
 fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
+    if text.contains('/') {
+        return Err("a scheme or a path does not belong to it".to_owned());
+    }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("the host is missing".to_owned());
+    }
     let (host, port) = if let Some(inside) = text.strip_prefix('[') {
         let (host, rest) = inside
             .split_once(']')
@@ -146,9 +152,7 @@ fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
                 .ok()
                 // `parse` takes a plus sign.
                 .filter(|_| !port.starts_with('+'))
-                .ok_or_else(|| {
-                    format!("`{port}` is not a port, expected a number from 0 to 65535")
-                })?,
+                .ok_or_else(|| format!("`{port}` is not a port from 0 to 65535"))?,
         ),
         None => None,
     };
@@ -211,6 +215,32 @@ mod tests {
             "a b:1",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_address_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("8080", "the host is missing"),
+            (":8080", "the host is missing"),
+            ("localhost", "the port is missing"),
+            (
+                "http://127.0.0.1:8080",
+                "a scheme or a path does not belong to it",
+            ),
+            (
+                "127.0.0.1:8080/",
+                "a scheme or a path does not belong to it",
+            ),
+            ("127.0.0.1:99999", "`99999` is not a port from 0 to 65535"),
+            ("::1:80", "an IPv6 address needs brackets"),
+        ] {
+            assert_eq!(
+                text.parse::<Address>().unwrap_err().to_string(),
+                format!(
+                    "`{text}` is not an address: {reason}, expected a host and a port such as `127.0.0.1:8080`"
+                )
+            );
         }
     }
 

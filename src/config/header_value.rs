@@ -10,6 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::text;
+
 /// A text that is never shown, neither by `Debug` nor in a message.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -100,10 +102,14 @@ impl HeaderValue {
 
 /// What a header can't hold anyway is not read, such as a device without an end.
 fn read_start(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     File::open(path)?
         .take(MAX_VALUE + 1)
-        .read_to_string(&mut text)?;
+        .read_to_end(&mut bytes)?;
+    // What it holds instead is not said: it is a secret.
+    let text = text::utf8(text::without_mark(&bytes))
+        .map_err(|_| std::io::Error::other("it is not UTF-8"))?
+        .to_owned();
     if text.len() as u64 > MAX_VALUE {
         return Err(std::io::Error::other(format!(
             "it is larger than {MAX_VALUE} bytes, which no header holds"
@@ -222,6 +228,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("key"), "Bearer y\r\n").unwrap();
         std::fs::write(folder.path().join("two"), "a\nb\n").unwrap();
+        std::fs::write(folder.path().join("marked"), "\u{feff}Bearer z").unwrap();
+        std::fs::write(folder.path().join("latin"), b"Bearer \xe9").unwrap();
         let env = |name: &str| HeaderValue::Env(name.to_owned());
         let file = |name: &str| HeaderValue::File(name.into());
         let check = |value: &HeaderValue, expected: Result<&str, &str>| {
@@ -240,6 +248,9 @@ mod tests {
             ),
         );
         check(&file("key"), Ok("Bearer y"));
+        check(&file("marked"), Ok("Bearer z"));
+        let latin = resolve(&file("latin"), folder.path()).unwrap_err();
+        assert!(latin.ends_with("latin`: it is not UTF-8"), "{latin}");
         check(
             &file("two"),
             Err("the value is empty or holds a control character, which a header can't"),

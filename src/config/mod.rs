@@ -4,8 +4,6 @@
 //! with all mistakes at once, and checked across sections.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -18,6 +16,7 @@ use crate::sanitize::redact::RedactSettings;
 use crate::units::{ByteSize, Span};
 
 pub use address::{Address, AddressError, Upstream};
+pub use given::Given;
 pub use header_value::{HeaderValue, HeaderValueError, Secret};
 
 pub use render::{ConfigErrors, Excerpt, Mistake};
@@ -25,12 +24,16 @@ pub use route::RouteSettings;
 
 mod address;
 mod check;
+pub(crate) mod file;
+mod given;
 mod header_value;
 mod read;
 mod render;
 mod route;
 mod secrets;
 pub(crate) mod suggest;
+mod tree;
+mod words;
 
 /// What `rehearsal` does: one file, in TOML.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -63,10 +66,15 @@ impl Config {
     /// # Errors
     /// That the file can't be read, or all mistakes in it.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        match read_file(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(error) => Err(ConfigErrors::unreadable(path, &error)),
-        }
+        Self::load_with(path, &Given::default())
+    }
+
+    /// Reads the file, and puts what was given besides in the place of what it says.
+    ///
+    /// # Errors
+    /// That the file can't be read, or all mistakes in it and in what was given.
+    pub fn load_with(path: &Path, given: &Given) -> Result<Self, ConfigErrors> {
+        file::load(path, given)
     }
 
     /// Reads the text of a file; `file` is for messages, and its folder is where `{ file = … }` starts.
@@ -74,19 +82,22 @@ impl Config {
     /// # Errors
     /// All mistakes at once, each with its place.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigErrors> {
-        read::parse(text, file, &|name| std::env::var(name).ok())
+        read::parse(text, file, &Given::default(), &|name| {
+            std::env::var(name).ok()
+        })
     }
 
-    /// Checks a configuration that was not read from a file, such as one made from flags.
+    /// A configuration that was not read from a file, with what was given.
     ///
     /// # Errors
-    /// All mistakes at once, each with the way to its field instead of a place in a file.
-    pub fn check(&self) -> Result<(), ConfigErrors> {
-        let findings = check::findings(self, &|name| std::env::var(name).ok());
+    /// All mistakes at once, each with its flag, or the way to its field, instead of a place in a file.
+    pub fn with(mut self, given: &Given) -> Result<Self, ConfigErrors> {
+        given.apply(&mut self);
+        let findings = check::findings(&self, given, &|name| std::env::var(name).ok());
         if findings.is_empty() {
-            Ok(())
+            Ok(self)
         } else {
-            Err(ConfigErrors::without_file(findings))
+            Err(ConfigErrors::without_file(findings, given))
         }
     }
 
@@ -253,19 +264,6 @@ impl Default for Timeouts {
     }
 }
 
-fn read_file(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let file = File::open(path)?;
-    // A device or a recording given by mistake has no end, or not soon.
-    file.take(MAX_FILE.0 + 1).read_to_string(&mut text)?;
-    if text.len() > MAX_FILE.as_usize() {
-        return Err(std::io::Error::other(format!(
-            "it is larger than {MAX_FILE}"
-        )));
-    }
-    Ok(text)
-}
-
 /// The JSON Schema of the file.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Config).to_value()
@@ -314,8 +312,6 @@ impl fmt::Display for Way {
         Ok(())
     }
 }
-
-const MAX_FILE: ByteSize = ByteSize::mib(4);
 
 #[cfg(test)]
 mod tests;

@@ -8,18 +8,21 @@ use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::{DeArray, DeTable, DeValue};
+use toml::de::{DeArray, DeTable};
 
 use super::check::{self, Mark};
 use super::render::{ConfigErrors, Mistake};
 use super::secrets::Secrets;
-use super::suggest;
-use super::{Config, Step, Way};
+use super::tree::{put_in_table, take_from_table};
+use super::words::{in_our_words, is_no_choice};
+use super::{Config, Given, Step, Way};
+use crate::by_name::ByName;
 
-/// Reads a file's text. `env` looks up environment variables.
+/// Reads a file's text. `given` stands in the place of what it says, `env` looks up environment variables.
 pub(super) fn parse(
     text: &str,
     file: &Path,
+    given: &Given,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -57,11 +60,18 @@ pub(super) fn parse(
     file.parent()
         .unwrap_or(Path::new(""))
         .clone_into(&mut config.folder);
-    for finding in check::findings(&config, env) {
-        if finding.relies_on.iter().any(|way| reading.is_damaged(way)) {
+    given.apply(&mut config);
+    let mut findings: Vec<_> = check::findings(&config, given, env)
+        .into_iter()
+        .filter(|finding| !finding.relies_on.iter().any(|way| reading.is_damaged(way)))
+        .map(|finding| (reading.place(&finding.way, finding.mark), finding))
+        .collect();
+    findings.sort_by_key(|(span, _)| span.start);
+    for (span, finding) in findings.into_iter().take(MAX_MISTAKES) {
+        if let Some(flag) = given.flag(&finding.way) {
+            mistakes.push((0..0, Mistake::without_file(flag.to_owned(), finding)));
             continue;
         }
-        let span = reading.place(&finding.way, finding.mark);
         let mut mistake = source.mistake(&span, &finding.what, &secrets);
         mistake.hints.extend(finding.hints);
         mistakes.push((span, mistake));
@@ -94,6 +104,11 @@ impl Source<'_> {
                 "there may be more than one, so write `[{pointed}]`"
             )];
         }
+        let is_one_of_tables = pointed.starts_with("[[") && self.is_line_start(span.start);
+        if is_one_of_tables && message.starts_with("invalid type: sequence") {
+            let name = pointed.trim_start_matches('[').trim_end_matches(']');
+            hints.push(format!("there is only one, so write `[{name}]`"));
+        }
         if pointed == "fault" && message.starts_with("unknown field") {
             hints.insert(
                 0,
@@ -101,6 +116,12 @@ impl Source<'_> {
             );
         }
         Mistake::in_file(self.file, self.text, span, &what, &hints, secrets)
+    }
+
+    fn is_line_start(&self, at: usize) -> bool {
+        let before = self.text.get(..at).unwrap_or_default();
+        let before = before.trim_end_matches([' ', '\t']);
+        before.is_empty() || before.ends_with('\n')
     }
 }
 
@@ -117,7 +138,7 @@ impl Reading<'_> {
     /// `None` when what is wrong can't be taken out.
     fn read(&mut self) -> Option<Config> {
         while self.mistakes.len() < MAX_MISTAKES {
-            let error = match Config::deserialize(toml::Deserializer::from(self.table.clone())) {
+            let error = match Self::config(self.table.clone()) {
                 Ok(config) => return Some(config),
                 Err(error) => error,
             };
@@ -137,12 +158,16 @@ impl Reading<'_> {
         None
     }
 
+    fn config(table: Spanned<DeTable<'_>>) -> Result<Config, toml::de::Error> {
+        Config::deserialize(ByName(toml::Deserializer::from(table)))
+    }
+
     /// What the reader says of a value in whose place only a choice can stand, with the list of the choices. It gives
     /// that list only for a text that is none of them, so such a text is read in the place of the value.
     fn choices_at(&self, span: &Range<usize>) -> Option<String> {
         let mut table = self.table.clone();
         put_in_table(table.get_mut(), span);
-        let error = Config::deserialize(toml::Deserializer::from(table)).err()?;
+        let error = Self::config(table).err()?;
         let (_, expected) = error.message().split_once(", expected ")?;
         (error.span().as_ref() == Some(span))
             .then(|| format!("wanted string or table, expected {expected}"))
@@ -217,155 +242,6 @@ struct Found {
     is_tables: bool,
 }
 
-/// Takes out the innermost entry whose key or value has this span, and says out of what.
-fn take_from_table(
-    table: &mut DeTable<'_>,
-    own: Range<usize>,
-    span: &Range<usize>,
-) -> Option<Range<usize>> {
-    let mut taken = None;
-    for (key, value) in table.iter_mut() {
-        if key.span() == *span {
-            taken = Some(key.get_ref().clone().into_owned());
-            break;
-        }
-        if let Some(from) = take_from_value(value, span) {
-            return Some(from);
-        }
-        if value.span() == *span {
-            taken = Some(key.get_ref().clone().into_owned());
-            break;
-        }
-    }
-    table.remove(taken?.as_str()).map(|_| own)
-}
-
-fn take_from_value(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Range<usize>> {
-    let own = value.span();
-    match value.get_mut() {
-        DeValue::Table(table) => take_from_table(table, own, span),
-        DeValue::Array(array) => {
-            let mut taken = None;
-            for (index, element) in array.iter_mut().enumerate() {
-                if let Some(from) = take_from_value(element, span) {
-                    return Some(from);
-                }
-                if element.span() == *span {
-                    taken = Some(index);
-                    break;
-                }
-            }
-            let taken = taken?;
-            let mut index = 0;
-            let kept = std::mem::replace(array, DeArray::new())
-                .into_iter()
-                .filter(|_| {
-                    index += 1;
-                    index - 1 != taken
-                });
-            *array = kept.collect();
-            Some(own)
-        }
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_) => None,
-    }
-}
-
-/// Puts a text that is no choice anywhere in the place of the value with this span.
-fn put_in_table(table: &mut DeTable<'_>, span: &Range<usize>) {
-    for (_, value) in table.iter_mut() {
-        put_in_value(value, span);
-    }
-}
-
-fn put_in_value(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) {
-    if value.span() == *span {
-        *value.get_mut() = DeValue::String("".into());
-        return;
-    }
-    match value.get_mut() {
-        DeValue::Table(table) => put_in_table(table, span),
-        DeValue::Array(array) => {
-            for element in array.iter_mut() {
-                put_in_value(element, span);
-            }
-        }
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_) => {}
-    }
-}
-
-/// Whether the reader wanted a choice and met what can't name one.
-fn is_no_choice(message: &str) -> bool {
-    message.starts_with("wanted string or table") || message.starts_with("wanted exactly 1 element")
-}
-
-/// What serde says, in words for people who write the file and not the reader of it; what was expected becomes a hint.
-fn in_our_words(message: &str) -> (String, Vec<String>) {
-    let mut hints = Vec::new();
-    let (what, expected) = match message.split_once(", expected ") {
-        Some((what, expected)) => (what, Some(expected)),
-        None => (message, None),
-    };
-    let (what, asked) = match what.split_once("; did you mean ") {
-        Some((what, asked)) => (what, Some(asked)),
-        None => (what, None),
-    };
-    if let Some(asked) = asked {
-        hints.push(format!("did you mean {asked}"));
-    }
-    let unknown = ["unknown field `", "unknown variant `"]
-        .iter()
-        .find_map(|start| what.strip_prefix(start)?.strip_suffix('`'));
-    if let (Some(word), Some(expected)) = (unknown, expected) {
-        // The names stand between backticks: every second part.
-        let known = expected.split('`').skip(1).step_by(2);
-        if let Some(near) = suggest::nearest(word, known) {
-            hints.push(format!("did you mean `{near}`?"));
-        }
-    }
-    // Who made a slip does not want to read a long list.
-    let has_near = !hints.is_empty();
-    if let Some(expected) = expected.filter(|list| !has_near || list.len() < MAX_LIST) {
-        hints.push(format!("expected {}", people_say(expected)));
-    }
-    let what = match what.strip_prefix("unknown variant ") {
-        Some(word) => format!("{word} is not one of the choices"),
-        None if is_no_choice(what) => "this is not one of the choices".to_owned(),
-        None if what == "invalid type: unit variant" => "this choice takes a value".to_owned(),
-        None => what
-            .replace("unknown field", "unknown key")
-            .replace("missing field", "missing key"),
-    };
-    (what, hints)
-}
-
-fn people_say(expected: &str) -> String {
-    match expected {
-        "a string" => "a text in quotes".to_owned(),
-        "a boolean" => "`true` or `false`".to_owned(),
-        "a map" => "a table".to_owned(),
-        "a sequence" => "a list in brackets".to_owned(),
-        "u32" | "u64" | "usize" => "a whole number, not negative".to_owned(),
-        "f64" => "a number".to_owned(),
-        "newtype variant" | "struct variant" => {
-            "a table with the choice as its key, such as `{ h2-reset = 8 }`".to_owned()
-        }
-        "unit variant" => "the choice alone, as a text in quotes".to_owned(),
-        _ if expected.starts_with("struct ") => "a table".to_owned(),
-        _ => expected.to_owned(),
-    }
-}
-
 /// More is not read by anyone, and each costs a pass over the file.
 const MAX_MISTAKES: usize = 100;
 const MAX_SYNTAX_MISTAKES: usize = 3;
-
-/// In bytes.
-const MAX_LIST: usize = 100;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
+use super::Given;
 use super::check::Finding;
 use super::secrets::Secrets;
 
@@ -45,7 +46,7 @@ impl ConfigErrors {
         Self { mistakes }
     }
 
-    pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+    pub(super) fn unreadable(path: &Path, error: &dyn fmt::Display) -> Self {
         Self::new(vec![Mistake {
             what: format!("can't read the configuration: {error}"),
             hints: Vec::new(),
@@ -54,12 +55,13 @@ impl ConfigErrors {
         }])
     }
 
-    pub(super) fn without_file(findings: Vec<Finding>) -> Self {
-        let mistake = |finding: Finding| Mistake {
-            what: finding.what,
-            hints: finding.hints,
-            place: finding.way.to_string(),
-            excerpt: None,
+    pub(super) fn without_file(findings: Vec<Finding>, given: &Given) -> Self {
+        let mistake = |finding: Finding| {
+            let place = match given.flag(&finding.way) {
+                Some(flag) => flag.to_owned(),
+                None => finding.way.to_string(),
+            };
+            Mistake::without_file(place, finding)
         };
         Self::new(findings.into_iter().map(mistake).collect())
     }
@@ -71,6 +73,15 @@ impl ConfigErrors {
 }
 
 impl Mistake {
+    pub(super) fn without_file(place: String, finding: Finding) -> Self {
+        Self {
+            what: finding.what,
+            hints: finding.hints,
+            place,
+            excerpt: None,
+        }
+    }
+
     /// A mistake at these bytes of the file's text.
     pub(super) fn in_file(
         file: &Path,
@@ -97,9 +108,13 @@ impl Excerpt {
     fn new(text: &str, span: &Range<usize>, secrets: &Secrets) -> Self {
         let start = span.start.min(text.len());
         let line_start = text[..start].rfind('\n').map_or(0, |end| end + 1);
+        let line = 1 + text[..line_start].matches('\n').count();
         let line_end = text[start..]
             .find('\n')
             .map_or(text.len(), |end| start + end);
+        // Of a line without end only what is near is looked at.
+        let line_start = line_start.max(border(text, start.saturating_sub(MAX_NEAR)));
+        let line_end = line_end.min(border(text, start.saturating_add(MAX_NEAR)));
         let mut shown: Vec<char> = Vec::new();
         let (mut from, mut to) = (None, None);
         let mut blotted = None;
@@ -134,12 +149,20 @@ impl Excerpt {
         };
         let kept: String = shown.into_iter().skip(skipped).take(MAX_WIDTH).collect();
         Self {
-            line: text[..line_start].matches('\n').count() + 1,
+            line,
             column: from - skipped,
             width: width.min(MAX_WIDTH - (from - skipped).min(MAX_WIDTH - 1)),
             text: kept,
         }
     }
+}
+
+/// The last border of a character at or before this byte.
+fn border(text: &str, byte: usize) -> usize {
+    (0..=byte.min(text.len()))
+        .rev()
+        .find(|&byte| text.is_char_boundary(byte))
+        .unwrap_or_default()
 }
 
 /// What a hostile file puts into a message does not reach the terminal as a command, nor fill it.
@@ -209,6 +232,9 @@ impl fmt::Display for Mistake {
 
 /// In characters, of a line of the file.
 const MAX_WIDTH: usize = 160;
+
+/// In bytes, before and after what is marked: more than is shown, unless a long secret stands there.
+const MAX_NEAR: usize = 16 * 1024;
 
 /// In characters. The longest list of keys that can be expected is shorter.
 const MAX_MESSAGE: usize = 1000;

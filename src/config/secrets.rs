@@ -5,9 +5,11 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::origin::has_password;
+
 /// Which parts of a file are not shown.
 pub(super) struct Secrets {
-    /// In bytes of the file.
+    /// In bytes of the file, in its order; none reaches into another.
     spans: Vec<Range<usize>>,
     /// What stands there.
     texts: Vec<String>,
@@ -21,6 +23,7 @@ impl Secrets {
             texts: Vec::new(),
         };
         secrets.gather_table(text, table, false);
+        secrets.spans.sort_unstable_by_key(|span| span.start);
         secrets
     }
 
@@ -56,7 +59,9 @@ impl Secrets {
 
     /// The part of the file that must not be shown and holds this byte.
     pub(super) fn at(&self, byte: usize) -> Option<&Range<usize>> {
-        self.spans.iter().find(|span| span.contains(&byte))
+        let after = self.spans.partition_point(|span| span.start <= byte);
+        let last = self.spans.get(after.checked_sub(1)?)?;
+        last.contains(&byte).then_some(last)
     }
 
     /// A message without what must not be shown.
@@ -119,8 +124,11 @@ fn has_secret_word(text: &str) -> bool {
     SECRET_WORDS.iter().any(|word| text.contains(word))
 }
 
-/// Whether a text has the shape of a well-known kind of key.
+/// Whether a text has the shape of a well-known kind of key, or a URL's with a password.
 fn looks_secret(text: &str) -> bool {
+    if has_password(text) {
+        return true;
+    }
     let text = text.to_ascii_lowercase();
     ["sk-", "bearer ", "basic ", "aiza", "ghp_", "xoxb-"]
         .iter()

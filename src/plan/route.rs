@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{PlanError, first};
 use crate::board::Live;
+use crate::config::file::read_text;
 use crate::config::{Config, RouteSettings, Secret, Upstream};
 use crate::fault::rule::Rule;
 use crate::key::{KeyRules, OverLimit};
@@ -13,6 +14,7 @@ use crate::message::RequestHead;
 use crate::mode::{Exhausted, Mode, OnMiss, RecordPolicy};
 use crate::origin::Origin;
 use crate::route::{CompiledMatch, Rewrite};
+use crate::shape::pace::FITTED_MAX;
 use crate::shape::rechunk::RechunkSettings;
 use crate::shape::schedule::Timing;
 
@@ -129,7 +131,7 @@ impl Route {
             is_opaque: settings.opaque,
             timing: settings
                 .pace
-                .timing(&|file| std::fs::read_to_string(config.folder.join(file)))
+                .timing(&|file| read_text(&config.folder.join(file), FITTED_MAX))
                 .map_err(|error| PlanError::Pace(name.clone(), error))?,
             rechunk: settings.rechunk.clone(),
             lives: Vec::new(),

@@ -31,7 +31,6 @@ pub(super) fn incoming(
     let checked =
         check_head(&raw, limits).and_then(|()| check_line(ctl.take_line().as_deref(), &raw));
     if let Err(refusal) = checked {
-        tracing::info!(status = refusal.status, reason = %refusal.reason, "refused a request");
         return Err(Refused::bad_head(refusal.status, &refusal.reason));
     }
     translate(session)
@@ -81,25 +80,15 @@ fn translate(session: &ServerSession) -> Result<Incoming, Refused> {
 
 /// Why pingora could not read a head, without the bytes of it that pingora puts into its messages.
 pub(super) fn unparsable(error: &pingora::Error) -> Refused {
-    if error
-        .context
-        .as_ref()
-        .is_some_and(|context| context.as_str().starts_with("Request header larger"))
-    {
-        return Refused::bad_head(431, "the head of the request is larger than 1 MiB");
-    }
     let context = error
         .context
         .as_ref()
         .map_or("", |context| context.as_str());
-    if context.starts_with("invalid uri") {
-        return Refused::bad_head(414, "the URL is longer than 65,534 bytes, or is not one");
-    }
-    if context.contains("Content-Length") {
-        return Refused::bad_head(
-            400,
-            "`Content-Length` is not a whole number, or is given twice with different values",
-        );
+    let known = UNPARSABLE
+        .iter()
+        .find(|(said, ..)| context.starts_with(said));
+    if let Some((_, status, reason)) = known {
+        return Refused::bad_head(*status, reason);
     }
     let mut cause: Option<&(dyn std::error::Error + 'static)> =
         error.cause.as_deref().map(|cause| cause as _);
@@ -114,6 +103,56 @@ pub(super) fn unparsable(error: &pingora::Error) -> Refused {
     }
     Refused::bad_head(400, "the head of the request is not acceptable as HTTP/1.1")
 }
+
+/// What pingora says of a head, and what we say instead, with which status.
+const UNPARSABLE: [(&str, u16, &str); 11] = [
+    (
+        "Request header larger",
+        431,
+        "the head of the request is larger than 1 MiB",
+    ),
+    (
+        "invalid uri",
+        414,
+        "the URL is longer than 65,534 bytes, or is not one",
+    ),
+    ("negative Content-Length", 400, NO_LENGTH),
+    ("invalid Content-Length", 400, NO_LENGTH),
+    ("Content-Length", 400, NO_LENGTH),
+    (
+        "HTTP/1.0 requests cannot include Transfer-Encoding",
+        400,
+        "`Transfer-Encoding` is no part of HTTP/1.0",
+    ),
+    (
+        "non-chunked final Transfer-Encoding",
+        400,
+        "`Transfer-Encoding` is something else than `chunked`, once",
+    ),
+    (
+        "multiple Host header fields",
+        400,
+        "more than one `Host` is given",
+    ),
+    (
+        "userinfo in",
+        400,
+        "a user or a password stands before the host",
+    ),
+    (
+        "Host header differs",
+        400,
+        "`Host` and the request line name different hosts",
+    ),
+    (
+        "ambiguous",
+        400,
+        "the request line does not say clearly which host is asked",
+    ),
+];
+
+const NO_LENGTH: &str =
+    "`Content-Length` is not a whole number, or is given twice with different values";
 
 /// A request whose head is acceptable. Headers of ours are for us alone: neither keyed, nor recorded, nor passed on.
 pub(crate) fn received(

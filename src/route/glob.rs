@@ -18,6 +18,15 @@ enum Token {
     Any,
 }
 
+impl Token {
+    fn char(self) -> Option<char> {
+        match self {
+            Self::Char(char) => Some(char),
+            Self::InSegment | Self::Any => None,
+        }
+    }
+}
+
 impl Glob {
     /// `*` inside one segment, `**` for any rest.
     ///
@@ -77,6 +86,51 @@ impl Glob {
     /// Whether the whole text fits.
     pub fn matches(&self, text: &[u8]) -> bool {
         self.regex.is_match(text)
+    }
+
+    /// The fixed text with which all begins that it matches.
+    pub(super) fn beginning(&self) -> String {
+        self.tokens.iter().map_while(|token| token.char()).collect()
+    }
+
+    /// The fixed text with which all ends that it matches.
+    pub(super) fn end(&self) -> String {
+        let chars = self.tokens.iter().rev().map_while(|token| token.char());
+        let backwards: Vec<_> = chars.collect();
+        backwards.into_iter().rev().collect()
+    }
+
+    /// Whether there is a path that it matches and that is `folder`, without a slash at its end, or lies below it.
+    pub(super) fn reaches(&self, folder: &str) -> bool {
+        let mut reached = vec![false; self.tokens.len() + 1];
+        reached[0] = true;
+        self.skip_wildcards(&mut reached);
+        for char in folder.chars() {
+            reached = self.after(char, &reached);
+        }
+        // What of the pattern is left after a slash always takes some text.
+        reached[self.tokens.len()] || self.after('/', &reached).contains(&true)
+    }
+
+    /// How many tokens can be used up after one more character.
+    fn after(&self, char: char, reached: &[bool]) -> Vec<bool> {
+        let mut next = vec![false; reached.len()];
+        for (i, token) in self.tokens.iter().enumerate() {
+            match token {
+                Token::Char(own) => next[i + 1] |= reached[i] && *own == char,
+                Token::InSegment => next[i] |= reached[i] && char != '/',
+                Token::Any => next[i] |= reached[i],
+            }
+        }
+        self.skip_wildcards(&mut next);
+        next
+    }
+
+    /// A wildcard takes no text, too.
+    fn skip_wildcards(&self, reached: &mut [bool]) {
+        for (i, token) in self.tokens.iter().enumerate() {
+            reached[i + 1] |= reached[i] && token.char().is_none();
+        }
     }
 
     /// Whether all that `other` matches is surely matched: reads the other pattern as if it were a text in which a

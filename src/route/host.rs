@@ -29,6 +29,10 @@ impl HostGlob {
             && self.port.as_deref().is_none_or(|own| port == Some(own))
     }
 
+    pub(super) fn name(&self) -> &Glob {
+        &self.name
+    }
+
     pub(super) fn covers(&self, other: &Self) -> bool {
         self.name.covers(&other.name) && (self.port.is_none() || self.port == other.port)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +10,10 @@ use self::glob::Glob;
 use self::host::HostGlob;
 use crate::message::RequestHead;
 
+pub use covers::Covers;
 pub use rewrite::Rewrite;
 
+mod covers;
 pub mod glob;
 mod host;
 mod rewrite;
@@ -82,7 +84,10 @@ impl CompiledMatch {
                     ),
                 ));
             }
-            Some(path) => Some(Glob::path(path).map_err(|what| error(&["path"], what))?),
+            Some(path) => {
+                check_path(path).map_err(|what| error(&["path"], what))?;
+                Some(Glob::path(path).map_err(|what| error(&["path"], what))?)
+            }
             None => None,
         };
         let host = match &settings.host {
@@ -141,6 +146,12 @@ impl CompiledMatch {
             && (self.query.is_empty() || self.matches_query(head.query.as_deref().unwrap_or("")))
     }
 
+    /// Whether it may match a path that begins with this prefix, on a border of segments.
+    pub fn reaches(&self, prefix: &str) -> bool {
+        let folder = prefix.trim_end_matches('/');
+        self.path.as_ref().is_none_or(|path| path.reaches(folder))
+    }
+
     fn matches_query(&self, query: &str) -> bool {
         let pairs: Vec<_> = query
             .split('&')
@@ -194,6 +205,23 @@ fn error(field: &[&str], what: String) -> RouteError {
         field: field.iter().map(|&step| step.to_owned()).collect(),
         what,
     }
+}
+
+/// That there are requests with such a path.
+fn check_path(path: &str) -> Result<(), String> {
+    if let Some(char) = path.chars().find(|char| !char.is_ascii_graphic()) {
+        let text = char.to_string();
+        let encoded = utf8_percent_encode(&text, NON_ALPHANUMERIC);
+        return Err(format!(
+            "the path `{path}` holds {char:?}, which is percent-encoded in the path of a request, expected `{encoded}` for it"
+        ));
+    }
+    if path.split('/').any(|segment| segment == "..") {
+        return Err(format!(
+            "the path `{path}` has a `..` segment, and requests that have one are refused"
+        ));
+    }
+    Ok(())
 }
 
 fn check_method(method: &str) -> Result<(), String> {

@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::profile::{self, Profile};
 use super::schedule::Timing;
+use crate::by_name::ByName;
+use crate::fault::distribution::Distribution;
+use crate::units::ByteSize;
 
 pub use super::token_pace::TokenPace;
 
@@ -86,7 +89,8 @@ fn fitted(text: &str) -> Result<TokenPace, String> {
         None => return Err("it has no version".to_owned()),
     }
     let part = |name: &str| {
-        serde_json::from_value(file[name].clone()).map_err(|error| format!("`{name}`: {error}"))
+        Distribution::deserialize(ByName(file[name].clone()))
+            .map_err(|error| format!("`{name}`: {error}"))
     };
     Ok(TokenPace {
         ttft: part("ttft")?,
@@ -251,10 +255,12 @@ const ONE_OF: &str = "one of `recorded`, `tokens`, `profile`, `fitted`";
 /// Of the files of fitted times.
 pub const FITTED_VERSION: u64 = 1;
 
+/// The longest such file: far more than is written.
+pub const FITTED_MAX: ByteSize = ByteSize::mib(4);
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::distribution::Distribution;
 
     #[test]
     fn speeds_at_which_nothing_can_be_replayed_are_refused() {

@@ -146,7 +146,7 @@ url = "8KiB"
 
 [[route]]
 name = "chat"
-match = { method = "POST", path = "/v1/chat/completions" }
+match = { method = "POST", path = "/openai/v1/chat/completions" }
 upstream = "http://127.0.0.1:9"
 mode = "replay"
 on_miss = "record"

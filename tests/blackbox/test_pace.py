@@ -247,7 +247,7 @@ def test_a_fit_stays_a_comment_and_a_line_whatever_a_client_called_its_model(reh
     printed = rehearsal.run("cassette", "fit", cassette)
     assert printed.returncode == 0, printed.stderr
     comment, line = printed.stdout.splitlines()
-    assert comment.startswith("# 1 streams with ") and line.startswith("pace = ") and "\x1b" not in printed.stdout
+    assert comment.startswith("# 1 stream with ") and line.startswith("pace = ") and "\x1b" not in printed.stdout
     assert "x\\n[[route]]\\r\\u{1b}[31my" in comment and "…" in comment
     assert rehearsal.run("check", rehearsal.file(route("synthesize", "fake", printed.stdout))).returncode == 0
     none = rehearsal.run("cassette", "fit", cassette, "--model", "gpt-0")

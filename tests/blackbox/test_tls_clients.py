@@ -190,6 +190,7 @@ def test_a_client_without_tls_is_turned_away_and_one_that_stalls_keeps_nobody_wa
         assert curl("--cacert", str(cert), url).stdout == b"fine"
         proxy.signal(signal.SIGTERM)
         assert proxy.wait(8) == 0, "a handshake is not waited for"
+    assert "a client does not speak TLS with the listener for HTTPS: its URL should begin with `https://`" in proxy.stderr()
 
 
 def test_a_stop_waits_for_streams_alone(serve, upstream, cert):

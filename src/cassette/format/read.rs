@@ -13,6 +13,7 @@ use crate::cassette::recording::{Matching, Play, RecordedBody, Recording};
 use crate::json;
 use crate::message::{Ending, RequestHead};
 use crate::route::is_token;
+use crate::text::{self, NotUtf8};
 
 /// Reads the text of a recording's file. Side files are looked up in the cassette's `folder`.
 pub(crate) fn parse(folder: &Path, name: &str, bytes: &[u8]) -> Result<Recording, BrokenFile> {
@@ -21,11 +22,26 @@ pub(crate) fn parse(folder: &Path, name: &str, bytes: &[u8]) -> Result<Recording
         line: Some(line),
         message,
     };
-    let value = json::parse(bytes).map_err(|error| broken(error.line, error.message))?;
-    recording(folder, name, &Place::root(&value)).map_err(|wrong| {
-        let text = std::str::from_utf8(bytes).unwrap_or_default();
-        broken(line_of(text, &wrong.path), wrong.message)
-    })
+    let bytes = text::without_mark(bytes);
+    let text = text::utf8(bytes).map_err(|why| {
+        let line = match why {
+            NotUtf8::Utf16 => 1,
+            NotUtf8::Byte { line, .. } => line,
+        };
+        broken(line, why.to_string())
+    })?;
+    let value = json::parse(bytes).map_err(|error| {
+        let message = match error.message {
+            eof if eof.starts_with("EOF while parsing") => {
+                format!("{eof}: the file is cut off; restore it, or delete it and record again")
+            }
+            syntax if syntax.starts_with("expected ") => format!("not JSON: {syntax}"),
+            other => other,
+        };
+        broken(error.line, message)
+    })?;
+    recording(folder, name, &Place::root(&value))
+        .map_err(|wrong| broken(line_of(text, &wrong.path), wrong.message))
 }
 
 fn recording(folder: &Path, name: &str, root: &Place<'_>) -> Result<Recording, Wrong> {

@@ -346,3 +346,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_mark_of_utf8_is_no_part_of_a_recording() {
+    let text = render(&recording(vec![item(0, b"a")], b""));
+    let read = |bytes: &[u8]| parse(std::path::Path::new("/nowhere"), "r.json", bytes);
+    let marked = format!("\u{feff}{text}");
+    assert_eq!(read(marked.as_bytes()), read(text.as_bytes()));
+    let wrong = marked.replace("\"status\": 200", "\"status\": \"ok\"");
+    let line = 1 + wrong
+        .lines()
+        .position(|line| line.contains("\"ok\""))
+        .unwrap();
+    assert_eq!(read(wrong.as_bytes()).unwrap_err().line, Some(line));
+}
+
+#[test]
+fn a_recording_that_is_not_utf8_is_told_with_what_to_do() {
+    let text = render(&recording(vec![item(0, b"a")], b""));
+    let read = |bytes: &[u8]| {
+        parse(std::path::Path::new("/nowhere"), "r.json", bytes)
+            .unwrap_err()
+            .to_string()
+    };
+    let utf16: Vec<_> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(
+        read(&utf16),
+        "r.json:1: it is UTF-16, expected UTF-8; save it as UTF-8"
+    );
+    assert_eq!(
+        read(b"{\n\"version\": \"\xe9\"}"),
+        "r.json:2: the byte 0xe9 on line 2, column 13, is not UTF-8; save it as UTF-8"
+    );
+}
+
+#[test]
+fn a_recording_that_is_cut_off_is_told_with_what_to_do() {
+    let text = render(&recording(vec![item(0, b"a")], b""));
+    for length in [0, 1, 100, text.trim_end().len() - 1] {
+        let error = parse(
+            std::path::Path::new("/nowhere"),
+            "r.json",
+            &text.as_bytes()[..length],
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.ends_with("the file is cut off; restore it, or delete it and record again"),
+            "{error}"
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! The values of which a file is made, read: each in its one way, anything else is an error with its place.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -97,7 +98,15 @@ pub(super) fn side_file(folder: &Path, place: &Place<'_>) -> Result<SideFile, Wr
     let claimed = len.number(0, u64::MAX)?;
     let found = open_side(folder, name)
         .and_then(|file| file.metadata())
-        .map_err(|error| file.wrong(format!("cannot open {}: {error}", file.value)))?
+        .map_err(|error| {
+            let advice = match error.kind() {
+                ErrorKind::NotFound => {
+                    "; it belongs to this recording, so copy it too, or record again"
+                }
+                _ => "",
+            };
+            file.wrong(format!("cannot open {}: {error}{advice}", file.value))
+        })?
         .len();
     if found != claimed {
         return Err(len.wrong(format!(

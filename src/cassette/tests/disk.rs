@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::fs::FileType;
 
 use super::{Stage, begin, body, chunk, get, headers, key, ok, open, post, settle};
 use crate::cassette::{Access, Cassette, CassetteError, ItemBody};
@@ -176,6 +177,34 @@ fn links_are_refused() {
 }
 
 #[test]
+fn a_journal_that_is_no_plain_file_is_refused_without_waiting() {
+    let stage = Stage::new();
+    stage.record("/x", "x", Replace);
+    assert!(stage.cassette.close(Duration::from_secs(10)));
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    let journal = stage.folder.join("journal.ndjson");
+    let refused = |why: &str| {
+        for access in [Access::Read, Access::Write] {
+            let error = Cassette::open(&stage.folder, access).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap();
+            assert_eq!(source.to_string(), why);
+        }
+        fs::remove_file(&journal).unwrap();
+    };
+    fs::remove_file(&journal).unwrap();
+    symlink(outside.path(), &journal).unwrap();
+    refused("it is a symbolic link, which is refused");
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mknodat(rustix::fs::CWD, &journal, FileType::Fifo, mode, 0).unwrap();
+    refused("it is not a plain file");
+    fs::remove_file(stage.folder.join(".lock")).unwrap();
+    let lock = stage.folder.join(".lock");
+    rustix::fs::mknodat(rustix::fs::CWD, &lock, FileType::Fifo, mode, 0).unwrap();
+    assert_eq!(open(&stage.folder, Access::Read).entries().len(), 1);
+    assert!(Cassette::open(&stage.folder, Access::Write).is_err());
+}
+
+#[test]
 fn a_name_that_another_key_has_is_not_taken() {
     let stage = Stage::new();
     let short = key(&get("/x"), b"").short();
@@ -190,7 +219,7 @@ fn a_name_that_another_key_has_is_not_taken() {
     );
     assert_eq!(
         stage.cassette.broken()[0].to_string(),
-        format!("GET-x-{short}.json:1: expected ident")
+        format!("GET-x-{short}.json:1: not JSON: expected ident")
     );
 }
 

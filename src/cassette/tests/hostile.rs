@@ -162,7 +162,7 @@ fn a_mistake_is_named_with_its_file_and_line() {
         (
             "[1, \"abc\"]",
             "[1, \"abc\"",
-            "r.json:21: expected `,` or `]`",
+            "r.json:21: not JSON: expected `,` or `]`",
         ),
     ] {
         let message = message(from, to);
@@ -226,7 +226,7 @@ fn a_side_file_is_in_the_cassette_and_as_long_as_it_says() {
             "bodies/gone.bin",
             "6",
             "[[1, 6]]",
-            r#"r.json:18: cannot open "bodies/gone.bin": No such file or directory (os error 2)"#,
+            r#"r.json:18: cannot open "bodies/gone.bin": No such file or directory (os error 2); it belongs to this recording, so copy it too, or record again"#,
         ),
         (
             "bodies/link.bin",

@@ -17,7 +17,7 @@ use crate::board::Board;
 use crate::cassette::{Access, Cassette};
 use crate::certificate::{Certificate, TlsSettings};
 use crate::cli::succession::Succession;
-use crate::cli::{Failure, Listen, print};
+use crate::cli::{Failure, Listen, no_file, print};
 use crate::config::{self, Address, Config};
 use crate::exchange::Flow;
 use crate::plan::Plan;
@@ -25,6 +25,7 @@ use crate::proxy::Proxy;
 use crate::server::Server;
 use crate::state::State;
 use crate::tokens;
+use crate::units::counted;
 use crate::upstream::Upstreams;
 
 /// Starts everything, or nothing.
@@ -224,6 +225,7 @@ fn open_cassette(
     if !plan.needs_cassette() {
         return Ok(None);
     }
+    no_file(path)?;
     let cassette = if plan.records() {
         match succession.run_of(path) {
             Some((since, turn)) => Cassette::open_behind(path, since, turn),
@@ -264,13 +266,8 @@ fn announce(
     lines.extend(admin.map(|address| format!("admin on http://{address}")));
     lines.push(what.to_owned());
     if let Some(cassette) = cassette {
-        let count = cassette.replayable();
-        let noun = if count == 1 {
-            "recording"
-        } else {
-            "recordings"
-        };
-        lines.push(format!("{count} {noun} can be replayed"));
+        let count = counted(cassette.replayable(), "recording");
+        lines.push(format!("{count} can be replayed"));
     }
     if let Some(address) = addresses.first().filter(|_| is_default) {
         lines.push(format!(

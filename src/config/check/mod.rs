@@ -1,14 +1,12 @@
 //! What is wrong although each value by itself is right: mistakes across keys, routes and the world outside the file.
 
-use std::collections::HashMap;
-
-use super::{Address, Config, Way};
-use crate::certificate::Certificate;
-use crate::route::CompiledMatch;
+use super::{Config, Given, Way};
 use crate::units::{ByteSize, Span};
 
 mod fault;
+mod listen;
 mod route;
+mod routes;
 
 /// Something wrong at a value.
 pub(in crate::config) struct Finding {
@@ -60,22 +58,20 @@ impl Finding {
     }
 }
 
-/// All that is wrong. `env` looks up environment variables.
+/// All that is wrong. `given` says what did not come from the file, `env` looks up environment variables.
 pub(in crate::config) fn findings(
     config: &Config,
+    given: &Given,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     check_sections(config, &mut found);
-    check_tls(config, &mut found);
-    check_places(config, &mut found);
-    check_admin(config, &mut found);
+    listen::check(config, given, &mut found);
     for (index, route) in config.routes.iter().enumerate() {
         route::check(route, &Way::route(index), &config.folder, env, &mut found);
     }
     fault::check(config, &mut found);
-    check_names(config, &mut found);
-    check_matches(config, &mut found);
+    routes::check(config, &mut found);
     found
 }
 
@@ -85,6 +81,10 @@ fn check_sections(config: &Config, found: &mut Vec<Finding>) {
             Way::to(&["cassette", "path"]),
             "the path of the cassette is empty",
         ));
+    }
+    for (key, index, mistake) in config.redact.mistakes() {
+        let way = Way::to(&["redact", key]).at(index);
+        found.push(Finding::at(way, mistake.to_string()));
     }
     if config.routes.is_empty() {
         found.push(
@@ -135,147 +135,6 @@ fn check_sections(config: &Config, found: &mut Vec<Finding>) {
                 Way::to(&["timeouts", key]),
                 format!("with `{key}` at zero every exchange fails"),
             ));
-        }
-    }
-}
-
-fn check_tls(config: &Config, found: &mut Vec<Finding>) {
-    let way = |keys: &[&str]| Way::to(&["listen"]).then(keys);
-    match (&config.listen.https, &config.listen.tls) {
-        (None, None) => {}
-        (Some(_), None) => found.push(
-            Finding::at_key(way(&["https"]), "`https` has no certificate to show")
-                .hint("add `tls = { cert = \"server.pem\", key = \"server.key\" }`")
-                .relying_on([way(&[])]),
-        ),
-        (None, Some(_)) => found.push(
-            Finding::at_key(way(&["tls"]), "no listener shows this certificate")
-                .hint("add `https = \"127.0.0.1:8443\"`")
-                .relying_on([way(&[])]),
-        ),
-        (Some(_), Some(tls)) => {
-            if let Err(error) = Certificate::load(tls, &config.folder) {
-                let key = if error.is_about_key() { "key" } else { "cert" };
-                found.push(Finding::at(way(&["tls", key]), error.to_string()));
-            }
-        }
-    }
-}
-
-/// That no two listeners want the same place.
-fn check_places(config: &Config, found: &mut Vec<Finding>) {
-    let listen = &config.listen;
-    let mut before = vec![("http", &listen.http)];
-    let others = [("https", &listen.https), ("admin", &listen.admin)];
-    for (key, address) in others {
-        let Some(address) = address else { continue };
-        let taken = before.iter().find(|(_, other)| address.is_taken_by(other));
-        if let Some((other, place)) = taken {
-            let what = format!("`{key}` can't listen at {address}: `{other}` listens at {place}");
-            found.push(
-                Finding::at(Way::to(&["listen", key]), what)
-                    .hint("expected another port, or 0 for any that is free")
-                    .relying_on([Way::to(&["listen"])]),
-            );
-        }
-        before.push((key, address));
-    }
-}
-
-fn check_admin(config: &Config, found: &mut Vec<Finding>) {
-    for (index, host) in config.listen.admin_hosts.iter().enumerate() {
-        // The port may be missing; with one more behind it, a second is no address.
-        let is_host = [host.clone(), format!("{host}:0")]
-            .iter()
-            .any(|text| text.parse::<Address>().is_ok());
-        if !is_host {
-            let what = format!("`{host}` is not a host");
-            found.push(
-                Finding::at(Way::to(&["listen", "admin_hosts"]).at(index), what).hint(
-                    "expected a name or an address, such as `admin.test` or `admin.test:9000`",
-                ),
-            );
-        }
-    }
-    let Some(address) = &config.listen.admin else {
-        return;
-    };
-    if !(config.listen.admin_remote || address.is_loopback()) {
-        let what = format!("`{address}` may be reached from other machines");
-        found.push(
-            Finding::at(Way::to(&["listen", "admin"]), what)
-                .hint("expected this machine's own, such as `127.0.0.1:8081`")
-                .hint("if others are meant to reach it, set `admin_remote = true` in `[listen]`")
-                .relying_on([Way::to(&["listen"])]),
-        );
-    }
-}
-
-fn check_names(config: &Config, found: &mut Vec<Finding>) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for index in 0..config.routes.len() {
-        let name = config.route_name(index);
-        let way = Way::route(index).then(&["name"]);
-        if name.is_empty() || name.chars().any(char::is_control) {
-            found.push(Finding::at(
-                way.clone(),
-                "the name of a route is empty or holds a control character",
-            ));
-        }
-        if let Some(&first) = seen.get(&name) {
-            found.push(
-                Finding::at(
-                    way,
-                    format!(
-                        "two routes have the name `{name}`, this one and number {}",
-                        first + 1
-                    ),
-                )
-                .relying_on([Way::route(first), Way::route(index)]),
-            );
-        } else {
-            seen.insert(name, index);
-        }
-    }
-}
-
-fn check_matches(config: &Config, found: &mut Vec<Finding>) {
-    let mut before: Vec<(usize, CompiledMatch)> = Vec::new();
-    for (index, route) in config.routes.iter().enumerate() {
-        let compiled = match CompiledMatch::compile(&route.matches) {
-            Ok(compiled) => compiled,
-            Err(error) => {
-                let field: Vec<_> = error.field.iter().map(String::as_str).collect();
-                let way = Way::route(index).then(&["match"]).then(&field);
-                found.push(Finding::at(way, error.what));
-                continue;
-            }
-        };
-        let covering = before.iter().find(|(_, earlier)| earlier.covers(&compiled));
-        if let Some(&(first, _)) = covering {
-            let parts = |index| {
-                let way = Way::route(index);
-                [
-                    way.clone().then(&["match", "headers"]),
-                    way.clone().then(&["match", "query"]),
-                    way.clone().then(&["match"]),
-                    way,
-                ]
-            };
-            found.push(
-                Finding::at(
-                    Way::route(index).then(&["match"]),
-                    format!(
-                        "route `{}` is never reached: route `{}` comes before it and takes every request that it matches",
-                        config.route_name(index),
-                        config.route_name(first)
-                    ),
-                )
-                .hint("put the narrower route first")
-                .relying_on(parts(first).into_iter().chain(parts(index))),
-            );
-        } else {
-            before.push((index, compiled));
         }
     }
 }

@@ -6,10 +6,12 @@ use std::path::Path;
 use serde_json_path::JsonPath;
 
 use super::Finding;
+use crate::config::file::read_text;
 use crate::config::{HeaderValue, RouteSettings, Upstream, Way};
 use crate::link::{HttpVersion, Link, UpstreamTls};
 use crate::mode::Mode;
-use crate::route::is_token;
+use crate::route::{CompiledMatch, is_token};
+use crate::shape::pace::FITTED_MAX;
 
 /// Adds to `found` what is wrong in the route at `way`.
 pub(super) fn check(
@@ -29,7 +31,7 @@ pub(super) fn check(
 
 /// A file of fitted times is read now, so that it is not missed when the first answer is to be paced.
 fn check_pace(route: &RouteSettings, way: &Way, folder: &Path, found: &mut Vec<Finding>) {
-    let read = |file: &Path| std::fs::read_to_string(folder.join(file));
+    let read = |file: &Path| read_text(&folder.join(file), FITTED_MAX);
     if let Err(error) = route.pace.timing(&read) {
         found.push(
             Finding::at(way.clone().then(&["pace"]), error.to_string())
@@ -92,10 +94,7 @@ fn check_headers(
         }
         let lower = name.to_ascii_lowercase();
         if FRAMING.contains(&&*lower) {
-            found.push(Finding::at_key(
-                way.clone(),
-                format!("`{name}` belongs to one connection, and the proxy sets it itself"),
-            ));
+            found.push(Finding::at_key(way.clone(), belongs_to_us(name)));
         }
         if let Some(first) = seen.insert(lower, name) {
             found.push(Finding::at_key(
@@ -126,11 +125,17 @@ fn check_headers(
             ));
         }
     }
-    check_header_names(
-        &route.remove_headers,
-        &way.clone().then(&["remove_headers"]),
-        found,
-    );
+    let way = way.clone().then(&["remove_headers"]);
+    check_header_names(&route.remove_headers, &way, found);
+    for (index, name) in route.remove_headers.iter().enumerate() {
+        if FRAMING.contains(&&*name.to_ascii_lowercase()) {
+            found.push(Finding::at(way.clone().at(index), belongs_to_us(name)));
+        }
+    }
+}
+
+fn belongs_to_us(header: &str) -> String {
+    format!("`{header}` belongs to one connection, and the proxy sets it itself")
 }
 
 fn check_header_names(names: &[String], way: &Way, found: &mut Vec<Finding>) {
@@ -160,6 +165,32 @@ fn check_prefixes(route: &RouteSettings, way: &Way, found: &mut Vec<Finding>) {
             continue;
         };
         found.push(Finding::at(way.clone().then(&[key]), what));
+    }
+    check_strip(route, way, found);
+}
+
+/// That there is something to strip.
+fn check_strip(route: &RouteSettings, way: &Way, found: &mut Vec<Finding>) {
+    let Some(prefix) = (route.strip_prefix.as_ref()).filter(|prefix| prefix.starts_with('/'))
+    else {
+        return;
+    };
+    // Another check says what is wrong with a match.
+    let Ok(matches) = CompiledMatch::compile(&route.matches) else {
+        return;
+    };
+    if let (Some(path), false) = (&route.matches.path, matches.reaches(prefix)) {
+        let what = format!(
+            "no path that this route takes begins with `{prefix}`, so nothing is ever stripped: its `match` has `{path}`"
+        );
+        let within = format!("{}{path}", prefix.trim_end_matches('/'));
+        found.push(
+            Finding::at(way.clone().then(&["strip_prefix"]), what)
+                .hint(format!(
+                    "`match` looks at the path before it is stripped: write `path = \"{within}\"` there, or take `strip_prefix` out"
+                ))
+                .relying_on([way.clone().then(&["match"])]),
+        );
     }
 }
 

@@ -50,6 +50,26 @@ pub(super) struct Rules {
     pub(super) names: Arc<HashSet<String>>,
 }
 
+impl RedactSettings {
+    /// What can't be: the key, the number in its list, and why.
+    pub fn mistakes(&self) -> Vec<(&'static str, usize, RedactError)> {
+        let headers = self.headers.iter().enumerate().filter_map(|(index, name)| {
+            let is_header = http::HeaderName::from_bytes(name.as_bytes()).is_ok();
+            (!is_header).then(|| ("headers", index, RedactError::Header(name.clone())))
+        });
+        let names = [("query", &self.query), ("members", &self.members)];
+        let names = names.into_iter().flat_map(|(key, names)| {
+            let wrong = |name: &String| name.is_empty() || name.len() > MAX_NAME;
+            let wrong = names
+                .iter()
+                .enumerate()
+                .filter(move |(_, name)| wrong(name));
+            wrong.map(move |(index, name)| (key, index, RedactError::Name(name.clone())))
+        });
+        headers.chain(names).collect()
+    }
+}
+
 impl RedactRules {
     /// Adds the settings to the defaults.
     ///
@@ -57,18 +77,19 @@ impl RedactRules {
     ///
     /// The first name that cannot be one.
     pub fn compile(settings: &RedactSettings) -> Result<Self, RedactError> {
-        let mut headers: HashSet<String> = HEADERS.iter().map(|&name| name.to_owned()).collect();
-        for name in &settings.headers {
-            match http::HeaderName::from_bytes(name.as_bytes()) {
-                Ok(name) => headers.insert(name.as_str().to_owned()),
-                Err(_) => return Err(RedactError::Header(name.clone())),
-            };
+        if let Some((_, _, mistake)) = settings.mistakes().into_iter().next() {
+            return Err(mistake);
         }
-        for name in settings.query.iter().chain(&settings.members) {
-            if name.is_empty() || name.len() > MAX_NAME {
-                return Err(RedactError::Name(name.clone()));
-            }
-        }
+        let headers: HashSet<String> = HEADERS
+            .iter()
+            .map(|&name| name.to_owned())
+            .chain(
+                settings
+                    .headers
+                    .iter()
+                    .map(|name| name.to_ascii_lowercase()),
+            )
+            .collect();
         let all = |defaults: &[&str], more: &[String]| -> Vec<String> {
             let more = more.iter().map(String::as_str);
             defaults
