@@ -11,7 +11,6 @@ use bytes::Bytes;
 use super::kind::Kind;
 use super::provider::{ErrorContext, StreamPlace};
 use crate::cue::{Cue, Timed};
-use crate::dialect::Part;
 use crate::dialect::asked::Asked;
 use crate::dialect::usage::Usage;
 use crate::dice::Stream;
@@ -67,6 +66,8 @@ pub enum Fate {
 pub struct Scene {
     /// What the request asks for.
     pub asked: Asked,
+    /// Whether only the head of an answer is asked for.
+    pub is_head_asked: bool,
     /// Header lines of the answer that say how limits stand.
     pub limits: Headers,
     /// Whether the tokens of the answer are to be counted.
@@ -239,6 +240,7 @@ impl Script {
             self.is_over = true;
             return;
         }
+        self.pass_by(&head);
         let encoding = self.edit_head(&mut head);
         let wishes = Wishes {
             events: self.needs_events(),
@@ -278,7 +280,7 @@ impl Script {
 
     fn finish(&mut self, moment: Moment, ending: Ending) {
         if ending == Ending::Complete {
-            self.fire_before(Some(Part::Terminator));
+            self.fire(&Place::Unterminated, When::default());
             self.fire(&Place::End, When::default());
             self.keep_promise();
         }

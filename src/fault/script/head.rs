@@ -7,6 +7,7 @@ use super::clock::When;
 use crate::cue::{Cue, Cut, Drip};
 use crate::fault::edit::head::edit_headers;
 use crate::fault::kind::{How, Kind};
+use crate::fault::position::Position;
 use crate::message::ResponseHead;
 
 impl Script {
@@ -16,7 +17,8 @@ impl Script {
             head.headers.set(name, value.clone());
         }
         let mut encoding = None;
-        if self.needs_events() || self.changes_content() {
+        let has_events = is_event_stream(head) && self.has_body(head);
+        if has_events && self.needs_events() || self.needs_whole() || self.changes_content() {
             encoding = head
                 .headers
                 .get_str("content-encoding")
@@ -26,13 +28,16 @@ impl Script {
                 head.headers.remove("content-encoding");
             }
         }
-        if encoding.is_some() || self.changes_length() {
+        if encoding.is_some() || self.changes_length() || self.acts_behind(length(head)) {
             unframe(head);
         }
         for fault in 0..self.effects.len() {
             let Some(effect) = self.effects.get(fault) else {
                 continue;
             };
+            if effect.has_acted {
+                continue;
+            }
             let kind = effect.kind.clone();
             if Self::edit_for(&kind, head) {
                 self.mark_injected(fault);
@@ -41,8 +46,42 @@ impl Script {
         encoding
     }
 
+    /// Leaves out the faults that find nothing in this answer: what they do to a body it does not have, or to events that it
+    /// is not made of.
+    pub(super) fn pass_by(&mut self, head: &ResponseHead) {
+        let has_body = self.has_body(head);
+        let is_stream = is_event_stream(head);
+        for effect in &mut self.effects {
+            let kind = &effect.kind;
+            let is_left_out = !has_body && kind.is_on_body() || !is_stream && kind.is_on_streams();
+            effect.has_acted |= is_left_out;
+        }
+    }
+
+    fn has_body(&self, head: &ResponseHead) -> bool {
+        !self.scene.is_head_asked && !matches!(head.status, 204 | 304)
+    }
+
+    /// Whether anything acts behind the last byte of a body of this length, of which its client would see nothing.
+    fn acts_behind(&self, length: Option<u64>) -> bool {
+        let at = |place: &Position| match place {
+            Position::Head => length == Some(0),
+            Position::Bytes(size) => length == Some(size.0),
+            _ => false,
+        };
+        self.waiting().any(|(_, kind)| match kind {
+            Kind::Stall { after, .. }
+            | Kind::Cut {
+                after,
+                how: How::Reset,
+            } => at(after),
+            _ => false,
+        })
+    }
+
     /// Whether this fault changed the head, and with that has done all it does.
     fn edit_for(kind: &Kind, head: &mut ResponseHead) -> bool {
+        let before = head.headers.clone();
         match kind {
             Kind::ContentType(value) => head.headers.set("content-type", value.clone()),
             Kind::ContentEncoding(value) => head.headers.set("content-encoding", value.clone()),
@@ -59,10 +98,7 @@ impl Script {
                 how: How::ShortBody,
                 ..
             } => {
-                let length: Option<u64> = head
-                    .headers
-                    .get_str("content-length")
-                    .and_then(|length| length.parse().ok());
+                let length = length(head);
                 head.headers.remove("transfer-encoding");
                 head.headers.set(
                     "content-length",
@@ -70,9 +106,19 @@ impl Script {
                 );
                 return false;
             }
+            // They need chunks, also where the source has none.
+            Kind::MalformedChunk { .. }
+            | Kind::Cut {
+                how: How::MissingLastChunk,
+                ..
+            } => {
+                head.headers.remove("content-length");
+                head.headers.set("transfer-encoding", "chunked");
+                return false;
+            }
             _ => return false,
         }
-        true
+        head.headers != before
     }
 
     /// A cut that is in the head already happens at the end at the latest: what the head says can't be taken back.
@@ -146,6 +192,15 @@ impl Script {
     fn changes_length(&self) -> bool {
         self.waiting().any(|(_, kind)| kind.changes_length())
     }
+}
+
+fn is_event_stream(head: &ResponseHead) -> bool {
+    head.media_type().as_deref() == Some("text/event-stream")
+}
+
+/// How long the head says that the body is.
+fn length(head: &ResponseHead) -> Option<u64> {
+    head.headers.get_str("content-length")?.parse().ok()
 }
 
 /// Has the end of the body be marked by the framing, and not by a length in the head.
