@@ -41,7 +41,26 @@ pub(super) fn is_placeholder(value: &[u8], rules: &HashSet<String>) -> bool {
         .strip_prefix(PLACEHOLDER)
         .and_then(|rest| rest.strip_suffix(b"]"))
         .and_then(|rule| std::str::from_utf8(rule).ok())
-        .is_some_and(|rule| rules.contains(rule))
+        .is_some_and(|rule| is_rule(rule, rules))
+}
+
+/// Whether there is a rule of this name, as it stands in placeholders.
+pub(super) fn is_rule(name: &str, rules: &HashSet<String>) -> bool {
+    rules.contains(name) || names_secret(name)
+}
+
+/// Whether a header of this name, in lower case, holds a secret, whoever made it up: `xi-api-key`, `x-shopify-access-token`.
+pub(super) fn names_secret(name: &str) -> bool {
+    let is_end = |end: &&str| {
+        let name = name.as_bytes();
+        name.len() >= end.len()
+            && name
+                .iter()
+                .rev()
+                .zip(end.bytes().rev())
+                .all(|(have, want)| *have == want || (*have == b'_' && want == b'-'))
+    };
+    SECRET_ENDS.iter().any(|end| is_end(&end))
 }
 
 /// Whether this byte may stand in the name of a rule in a placeholder.
@@ -345,6 +364,24 @@ fn html(text: &str, apostrophe: &str, quote: &str) -> Vec<u8> {
         .replace('"', quote)
         .into_bytes()
 }
+
+/// How the names of headers end that hold secrets. `-token` alone may also be a place in a list.
+const SECRET_ENDS: [&str; 14] = [
+    "access-key",
+    "access-token",
+    "api-key",
+    "api-token",
+    "apikey",
+    "application-key",
+    "auth-key",
+    "auth-token",
+    "functions-key",
+    "password",
+    "private-key",
+    "refresh-token",
+    "secret",
+    "secret-key",
+];
 
 /// How a placeholder begins.
 pub(super) const PLACEHOLDER: &[u8] = b"[redacted:";
