@@ -21,7 +21,7 @@ use edits::Edits;
 use flow::Flow;
 use places::{Place, Progress};
 use times::is_error;
-use units::{Units, Wishes};
+use units::Units;
 use withheld::Withheld;
 
 mod acts;
@@ -241,13 +241,10 @@ impl Script {
             return;
         }
         self.pass_by(&head);
-        let encoding = self.edit_head(&mut head);
-        let wishes = Wishes {
-            events: self.needs_events(),
-            whole: self.needs_whole(),
-        };
-        let dialect = self.scene.asked.dialect;
-        let units = Units::new(&head, dialect, wishes, encoding.as_deref());
+        // Of the head as the source said it: a fault may say that it is something else.
+        let wishes = self.wishes(&head);
+        let encoding = self.edit_head(&mut head, wishes);
+        let units = Units::new(self.scene.asked.dialect, wishes, encoding.as_deref());
         self.is_stream = units.has_events();
         self.units = Some(units);
         self.flow.head(&head);

@@ -60,7 +60,7 @@ pub(super) fn names_secret(name: &str) -> bool {
                 .zip(end.bytes().rev())
                 .all(|(have, want)| *have == want || (*have == b'_' && want == b'-'))
     };
-    SECRET_ENDS.iter().any(|end| is_end(&end))
+    SECRET_ENDS.iter().any(is_end)
 }
 
 /// Whether this byte may stand in the name of a rule in a placeholder.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::Script;
 use super::clock::When;
+use super::units::Wishes;
 use crate::cue::{Cue, Cut, Drip};
+use crate::encoding::Decoder;
 use crate::fault::edit::head::edit_headers;
 use crate::fault::kind::{How, Kind};
 use crate::fault::position::Position;
@@ -12,17 +14,17 @@ use crate::message::ResponseHead;
 
 impl Script {
     /// Changes the head. Gives back the encoding that the body has to be freed from, as faults look inside it.
-    pub(super) fn edit_head(&mut self, head: &mut ResponseHead) -> Option<String> {
+    pub(super) fn edit_head(&mut self, head: &mut ResponseHead, wishes: Wishes) -> Option<String> {
         for (name, value) in self.scene.limits.iter() {
             head.headers.set(name, value.clone());
         }
         let mut encoding = None;
-        let has_events = is_event_stream(head) && self.has_body(head);
-        if has_events && self.needs_events() || self.needs_whole() || self.changes_content() {
+        if wishes.events || wishes.whole || self.changes_content() {
             encoding = head
                 .headers
                 .get_str("content-encoding")
                 .filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+                .filter(|encoding| is_known(encoding))
                 .map(str::to_owned);
             if encoding.is_some() {
                 head.headers.remove("content-encoding");
@@ -170,17 +172,17 @@ impl Script {
             .collect()
     }
 
-    /// Whether any fault has to see a body that is no stream as a whole.
-    pub(super) fn needs_whole(&self) -> bool {
-        self.scene.counts_tokens
-            || self
-                .waiting()
-                .any(|(_, kind)| matches!(kind, Kind::ToolArgs(_)))
-    }
-
-    /// Whether any fault has to know where an event of a stream begins and ends.
-    pub(super) fn needs_events(&self) -> bool {
-        self.scene.counts_tokens || self.waiting().any(|(_, kind)| kind.needs_events())
+    /// What has to be told apart of the body behind this head.
+    pub(super) fn wishes(&self, head: &ResponseHead) -> Wishes {
+        let counts = self.scene.counts_tokens;
+        let needs_events = counts || self.waiting().any(|(_, kind)| kind.needs_events());
+        let is_tools = |kind: &Kind| matches!(kind, Kind::ToolArgs(_));
+        let needs_whole = counts || self.waiting().any(|(_, kind)| is_tools(kind));
+        let has_body = self.has_body(head);
+        Wishes {
+            events: has_body && needs_events && is_event_stream(head),
+            whole: has_body && needs_whole && is_json(head),
+        }
     }
 
     /// Whether any fault changes the bytes of the body.
@@ -194,8 +196,22 @@ impl Script {
     }
 }
 
+/// Whether its events can be told apart: nobody can look into an encoding that is not known.
 fn is_event_stream(head: &ResponseHead) -> bool {
     head.media_type().as_deref() == Some("text/event-stream")
+        && head
+            .headers
+            .get_str("content-encoding")
+            .is_none_or(is_known)
+}
+
+fn is_json(head: &ResponseHead) -> bool {
+    head.media_type()
+        .is_some_and(|media| media.ends_with("json"))
+}
+
+fn is_known(encoding: &str) -> bool {
+    Decoder::new(encoding, 0).is_ok()
 }
 
 /// How long the head says that the body is.

@@ -5,7 +5,6 @@ use bytes::{Bytes, BytesMut};
 use crate::dialect::{Dialect, Part};
 use crate::encoding::Decoder;
 use crate::frames::sse::{SseEvent, SseSplitter};
-use crate::message::ResponseHead;
 
 /// A piece of a body that faults count and change as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +22,9 @@ pub(super) struct Unit {
 /// What faults want of a body.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wishes {
-    /// Streams in their events.
+    /// A stream in its events.
     pub(super) events: bool,
-    /// JSON that is no stream as a whole, up to 1 MiB.
+    /// JSON as a whole, up to 1 MiB.
     pub(super) whole: bool,
 }
 
@@ -44,20 +43,11 @@ pub(super) struct Units {
 }
 
 impl Units {
-    /// For the body that follows this head. `content-encoding` must be gone from what the client gets where it is decoded.
-    pub(super) fn new(
-        head: &ResponseHead,
-        dialect: Dialect,
-        wishes: Wishes,
-        encoding: Option<&str>,
-    ) -> Self {
-        let is_stream = head.media_type().as_deref() == Some("text/event-stream");
-        let is_json = head
-            .media_type()
-            .is_some_and(|media| media.ends_with("json"));
+    /// For a body. `content-encoding` must be gone from what the client gets where it is decoded.
+    pub(super) fn new(dialect: Dialect, wishes: Wishes, encoding: Option<&str>) -> Self {
         Self {
-            whole: (wishes.whole && is_json).then(BytesMut::new),
-            events: (wishes.events && is_stream).then(|| SseSplitter::new(MAX_EVENT)),
+            whole: wishes.whole.then(BytesMut::new),
+            events: wishes.events.then(|| SseSplitter::new(MAX_EVENT)),
             dialect,
             decoder: encoding.and_then(|encoding| Decoder::new(encoding, usize::MAX).ok()),
         }
