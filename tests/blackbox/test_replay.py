@@ -429,6 +429,21 @@ def test_the_ignore_line_for_a_query_makes_it_a_hit_when_pasted(rehearsal, upstr
     assert ask(replay(rehearsal, cassette, f"key = {{ {line} }}").url, target="/list?page=1&t=222").body == b'"yes"'
 
 
+def test_a_recording_that_no_route_matches_is_told_as_such(rehearsal, upstream, cassette):
+    """What was recorded without the header by which the route is chosen."""
+    upstream.on("/one", answer())
+    recorder = rehearsal.record(upstream, cassette)
+    assert ask(recorder.url, target="/one").status == 200
+    recorder.stop()
+    top = f'[cassette]\npath = "{cassette}"\n[[route]]\nmode = "replay"\n'
+    proxy = rehearsal(config=top + 'match = { headers = { x-team = "search" } }\n')
+    assert "0 recordings can be replayed" in proxy.stdout()
+    got = ask(proxy.url, target="/one", headers=[("x-team", "search")])
+    assert got.status == 404
+    name = recording(cassette).name
+    assert f"the nearest is {name}, whose request no route matches" in json.loads(got.body)["error"]["message"]
+
+
 def test_a_miss_shows_no_secret(rehearsal, upstream, cassette):
     upstream.fallback = answer()
     record(rehearsal, upstream, cassette, ("GET", "/list?page=1&key=recorded-secret-1234", [("Authorization", "Bearer recorded-secret-1234")]))
