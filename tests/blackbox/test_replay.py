@@ -311,6 +311,13 @@ def test_refuse_opens_no_socket_to_the_upstream(rehearsal, upstream, cassette):
     assert upstream.connections == count
 
 
+def test_an_upgrade_opens_no_socket_to_the_upstream_either(rehearsal, upstream, cassette):
+    proxy = rehearsal(config=route("replay", upstream, cassette=cassette))
+    got = ask(proxy.url, headers=[("Connection", "Upgrade"), ("Upgrade", "websocket")])
+    assert got.status == 404
+    assert upstream.connections == 0
+
+
 def test_forward_asks_the_upstream_and_keeps_nothing(rehearsal, upstream, cassette):
     upstream.fallback = answer(body=b'"live"')
     cassette.mkdir()
