@@ -183,3 +183,16 @@ def test_an_encoding_that_nobody_knows_is_passed_on_with_its_name(rehearsal, ups
     upstream.on(PATH, answer(headers=(*SSE_HEADERS, ("Content-Encoding", "compress")), body=packed))
     got = post_json(rehearsal.forward(upstream, fault(text)).url, PATH, ASK)
     assert (got.get("content-encoding"), got.body, got.end) == ("compress", packed, wire.COMPLETE)
+
+
+@pytest.mark.parametrize("text", ["drop = 2", 'corrupt = { after = "head", count = 1 }'])
+def test_a_few_bytes_that_stand_for_very_many_end_the_answer_and_take_little_memory(rehearsal, upstream, text):
+    bomb = brotli.Compressor(quality=5)
+    packed = b"".join(bomb.process(b"a" * (1 << 20)) for _ in range(600)) + bomb.finish()
+    assert len(packed) < 4096
+    upstream.on(PATH, answer(headers=(*SSE_HEADERS, ("Content-Encoding", "br")), body=packed))
+    proxy = rehearsal.forward(upstream, fault(text))
+    before = proxy.memory("VmRSS")
+    got = post_json(proxy.url, PATH, ASK)
+    assert got.status == 200 and got.end != wire.COMPLETE
+    assert proxy.memory("VmHWM") - before < 300 << 20

@@ -28,7 +28,7 @@ pub(super) struct Wishes {
     pub(super) whole: bool,
 }
 
-/// The body is not what its encoding claims.
+/// The body is not what its encoding claims, or a bomb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BrokenEncoding;
 
@@ -49,7 +49,9 @@ impl Units {
             whole: wishes.whole.then(BytesMut::new),
             events: wishes.events.then(|| SseSplitter::new(MAX_EVENT)),
             dialect,
-            decoder: encoding.and_then(|encoding| Decoder::new(encoding, usize::MAX).ok()),
+            decoder: encoding
+                .and_then(|encoding| Decoder::new(encoding, usize::MAX).ok())
+                .map(|decoder| decoder.at_once(MAX_DECODED)),
         }
     }
 
@@ -144,3 +146,6 @@ impl Units {
 
 /// An event larger than this passes in pieces that no fault sees as one.
 const MAX_EVENT: usize = 1024 * 1024;
+
+/// No piece of an encoded body may stand for more: 64 MiB, a thousand times what is read at once.
+const MAX_DECODED: usize = 64 * 1024 * 1024;
