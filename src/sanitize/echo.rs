@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 
 use super::secrets::{
-    LONG_SECRET, MAX_RULE, PLACEHOLDER, Secrets, is_rule, is_rule_byte, placeholder, spellings,
+    LONG_SECRET, MAX_RULE, PLACEHOLDER, Secrets, is_rule_byte, placeholder, spellings,
 };
 
 use pattern::Pattern;
@@ -121,9 +121,7 @@ impl Echo {
         }
         let (rule, after) = name.split_at(length);
         match after.first() {
-            Some(b']')
-                if std::str::from_utf8(rule).is_ok_and(|rule| is_rule(rule, &self.rules)) =>
-            {
+            Some(b']') if std::str::from_utf8(rule).is_ok_and(|rule| self.rules.contains(rule)) => {
                 Standing::Yes(PLACEHOLDER.len() + length + 1)
             }
             Some(_) => Standing::No,

@@ -41,12 +41,7 @@ pub(super) fn is_placeholder(value: &[u8], rules: &HashSet<String>) -> bool {
         .strip_prefix(PLACEHOLDER)
         .and_then(|rest| rest.strip_suffix(b"]"))
         .and_then(|rule| std::str::from_utf8(rule).ok())
-        .is_some_and(|rule| is_rule(rule, rules))
-}
-
-/// Whether there is a rule of this name, as it stands in placeholders.
-pub(super) fn is_rule(name: &str, rules: &HashSet<String>) -> bool {
-    rules.contains(name) || names_secret(name)
+        .is_some_and(|rule| rules.contains(rule))
 }
 
 /// Whether a header of this name, in lower case, holds a secret, whoever made it up: `xi-api-key`, `x-shopify-access-token`.

@@ -10,7 +10,7 @@ use crate::encoding::Decoder;
 use crate::fault::edit::head::edit_headers;
 use crate::fault::kind::{How, Kind};
 use crate::fault::position::Position;
-use crate::message::ResponseHead;
+use crate::message::{Headers, ResponseHead};
 
 impl Script {
     /// Changes the head. Gives back the encoding that the body has to be freed from, as faults look inside it.
@@ -83,44 +83,25 @@ impl Script {
 
     /// Whether this fault changed the head, and with that has done all it does.
     fn edit_for(kind: &Kind, head: &mut ResponseHead) -> bool {
-        let before = head.headers.clone();
+        let headers = &mut head.headers;
         match kind {
-            Kind::ContentType(value) => head.headers.set("content-type", value.clone()),
-            Kind::ContentEncoding(value) => head.headers.set("content-encoding", value.clone()),
-            Kind::Header(edit) => edit_headers(edit, &mut head.headers),
-            Kind::Cut {
-                how: How::CloseFramed,
-                ..
-            } => {
-                head.headers.remove("content-length");
-                head.headers.remove("transfer-encoding");
-                return false;
+            Kind::ContentType(value) => changes(headers, |headers| {
+                headers.set("content-type", value.clone());
+            }),
+            Kind::ContentEncoding(value) => changes(headers, |headers| {
+                headers.set("content-encoding", value.clone());
+            }),
+            Kind::Header(edit) => changes(headers, |headers| edit_headers(edit, headers)),
+            Kind::Cut { how, .. } => {
+                promise(*how, head);
+                false
             }
-            Kind::Cut {
-                how: How::ShortBody,
-                ..
-            } => {
-                let length = length(head);
-                head.headers.remove("transfer-encoding");
-                head.headers.set(
-                    "content-length",
-                    length.map_or(FAR_TOO_LONG, |length| length + 1).to_string(),
-                );
-                return false;
+            Kind::MalformedChunk { .. } => {
+                frame_in_chunks(head);
+                false
             }
-            // They need chunks, also where the source has none.
-            Kind::MalformedChunk { .. }
-            | Kind::Cut {
-                how: How::MissingLastChunk,
-                ..
-            } => {
-                head.headers.remove("content-length");
-                head.headers.set("transfer-encoding", "chunked");
-                return false;
-            }
-            _ => return false,
+            _ => false,
         }
-        head.headers != before
     }
 
     /// A cut that is in the head already happens at the end at the latest: what the head says can't be taken back.
@@ -217,6 +198,36 @@ fn is_known(encoding: &str) -> bool {
 /// How long the head says that the body is.
 fn length(head: &ResponseHead) -> Option<u64> {
     head.headers.get_str("content-length")?.parse().ok()
+}
+
+/// Whether an edit makes a difference.
+fn changes(headers: &mut Headers, edit: impl FnOnce(&mut Headers)) -> bool {
+    let before = headers.clone();
+    edit(headers);
+    *headers != before
+}
+
+/// Has the head say what this way to end a body needs.
+fn promise(how: How, head: &mut ResponseHead) {
+    match how {
+        How::CloseFramed => {
+            head.headers.remove("content-length");
+            head.headers.remove("transfer-encoding");
+        }
+        How::ShortBody => {
+            let length = length(head).map_or(FAR_TOO_LONG, |length| length + 1);
+            head.headers.remove("transfer-encoding");
+            head.headers.set("content-length", length.to_string());
+        }
+        How::MissingLastChunk => frame_in_chunks(head),
+        How::CleanEnd | How::MissingTerminator | How::Reset | How::H2Reset(_) | How::GoAway(_) => {}
+    }
+}
+
+/// Has the body come in chunks, also where the source sends none.
+fn frame_in_chunks(head: &mut ResponseHead) {
+    head.headers.remove("content-length");
+    head.headers.set("transfer-encoding", "chunked");
 }
 
 /// Has the end of the body be marked by the framing, and not by a length in the head.

@@ -138,9 +138,14 @@ impl Script {
 
 /// Whether nothing would come of it there: a body ends well that is through.
 fn is_idle_at(kind: &Kind, place: &Place) -> bool {
-    let how = How::CleanEnd;
     matches!(place, Place::Unterminated)
-        && matches!(kind, Kind::Cut { how: this, .. } if *this == how)
+        && matches!(
+            kind,
+            Kind::Cut {
+                how: How::CleanEnd,
+                ..
+            }
+        )
 }
 
 /// Where a fault acts, if it waits for a place.
