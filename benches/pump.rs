@@ -256,6 +256,7 @@ fn idle_fault() -> Stages {
     let scene = Scene {
         asked: Asked::read(Some(Dialect::OpenAi), &request, b""),
         limits: Headers::new(),
+        is_head_asked: false,
         counts_tokens: false,
         seed: 7,
         now: SystemTime::UNIX_EPOCH,

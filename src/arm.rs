@@ -152,6 +152,7 @@ impl Loading {
         Self {
             scene: Scene {
                 asked: dialect::asked::Asked::read(None, asking.head, body),
+                is_head_asked: asking.head.method == "HEAD",
                 limits: Headers::new(),
                 counts_tokens: false,
                 seed: 0,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::call::UpstreamError;
-use crate::explain::{differences, distance, ignore_line};
+use crate::explain::{Difference, differences, distance, ignore_line};
 use crate::key::Canonical;
 use crate::message::{Headers, RequestHead, ResponseHead};
 use crate::synth::{Answer, Chunks};
@@ -89,22 +89,14 @@ impl Refused {
         Self::new(404, "recordings_exhausted", message)
     }
 
-    /// No recording matches; `near` are those that came closest, as candidates, the likest first.
-    pub fn missed(canonical: &Canonical, cassette: &str, near: &[(String, Canonical)]) -> Self {
-        // What was asked of another path tells something only where nothing was asked of this one.
-        let is_same = |recorded: &Canonical| {
-            recorded.method == canonical.method && recorded.path == canonical.path
-        };
-        let has_same = near.iter().any(|(_, recorded)| is_same(recorded));
-        let mut ranked: Vec<_> = near
-            .iter()
-            .filter(|(_, recorded)| !has_same || is_same(recorded))
-            .map(|(name, recorded)| (name, differences(canonical, recorded, DIFFERENCES_MAX)))
-            .map(|(name, found)| (distance(&found), name, found))
-            .collect();
-        // Of those that differ in as many places, the likest came first and stays so.
-        ranked.sort_by_key(|(distance, ..)| *distance);
-        ranked.truncate(NEAREST_MAX);
+    /// No recording matches; `near` are those that came closest, as candidates, the likest first. Without a form: no route
+    /// matches their requests.
+    pub fn missed(
+        canonical: &Canonical,
+        cassette: &str,
+        near: &[(String, Option<Canonical>)],
+    ) -> Self {
+        let ranked = ranked(canonical, near);
         let mut message = format!(
             "no recording in {cassette} matches {} {}",
             canonical.method, canonical.path
@@ -129,6 +121,9 @@ impl Refused {
             };
             // Writing into a text can't fail.
             write!(message, "; the nearest is {name}, which {why}").ok();
+        } else if let Some((name, _)) = near.iter().find(|(_, recorded)| recorded.is_none()) {
+            let why = "whose request no route matches";
+            write!(message, "; the nearest is {name}, {why}").ok();
         } else {
             message.push_str("; there is none that is like it");
         }
@@ -200,6 +195,31 @@ impl Refused {
             tokens: None,
         }
     }
+}
+
+/// The recordings that differ least, by their names, with what differs; at most so many as are named.
+fn ranked<'a>(
+    canonical: &Canonical,
+    near: &'a [(String, Option<Canonical>)],
+) -> Vec<(usize, &'a String, Vec<Difference>)> {
+    let routed = || {
+        near.iter()
+            .filter_map(|(name, recorded)| Some((name, recorded.as_ref()?)))
+    };
+    // What was asked of another path tells something only where nothing was asked of this one.
+    let is_same = |recorded: &Canonical| {
+        recorded.method == canonical.method && recorded.path == canonical.path
+    };
+    let has_same = routed().any(|(_, recorded)| is_same(recorded));
+    let mut ranked: Vec<_> = routed()
+        .filter(|(_, recorded)| !has_same || is_same(recorded))
+        .map(|(name, recorded)| (name, differences(canonical, recorded, DIFFERENCES_MAX)))
+        .map(|(name, found)| (distance(&found), name, found))
+        .collect();
+    // Of those that differ in as many places, the likest came first and stays so.
+    ranked.sort_by_key(|(distance, ..)| *distance);
+    ranked.truncate(NEAREST_MAX);
+    ranked
 }
 
 /// How many near recordings are named.

@@ -297,7 +297,8 @@ impl Index {
 
     /// How many recordings can be replayed.
     pub(crate) fn replayable(&self) -> usize {
-        self.usable().filter(|indexed| indexed.replayable).count()
+        let is_found = |indexed: &&Indexed| indexed.replayable && indexed.found.is_some();
+        self.usable().filter(is_found).count()
     }
 
     fn usable(&self) -> impl Iterator<Item = &Indexed> {

@@ -195,8 +195,9 @@ impl Cassette {
 
     /// The replayable recordings nearest to a request that has none, the nearest first: those of the same method and path
     /// that say most of the same, then those of the same method by how far their paths agree, then others. Reads at most
-    /// 32 files, whatever the `limit`, and looks at a bounded part of the index, however many recordings there are.
-    pub fn near(&self, wanted: &Canonical, limit: usize) -> Vec<(String, Canonical)> {
+    /// 32 files, whatever the `limit`, and looks at a bounded part of the index, however many recordings there are. One that no
+    /// route matches has no form.
+    pub fn near(&self, wanted: &Canonical, limit: usize) -> Vec<(String, Option<Canonical>)> {
         let shelf = &self.inner.shelf;
         let sketch = Sketch::of(wanted);
         let names = shelf
@@ -211,8 +212,11 @@ impl Cassette {
                 None => shelf.read(&name).ok()?.0,
             };
             let (request, body) = recording.matched_request();
-            let (_, canonical) = canonical(&request, body, rules.as_deref())?;
-            Some((name, canonical))
+            let has_route = rules
+                .as_ref()
+                .is_some_and(|rules| rules(&request).is_some());
+            let form = canonical(&request, body, rules.as_deref()).map(|(_, form)| form);
+            (form.is_some() || !has_route).then_some((name, form))
         };
         names.into_iter().filter_map(form).collect()
     }

@@ -49,6 +49,15 @@ impl Decoder {
         })
     }
 
+    /// The same, with a bound on what comes out at once: a few bytes may stand for gigabytes.
+    #[must_use]
+    pub fn at_once(mut self, most: usize) -> Self {
+        for stage in &mut self.stages {
+            stage.sink().most = most;
+        }
+        self
+    }
+
     /// Whether there is nothing to decode.
     pub fn is_identity(&self) -> bool {
         self.stages.is_empty()
@@ -158,7 +167,10 @@ impl Stage {
             }
             _ => false,
         };
-        let sink = Sink::new(limit);
+        let sink = Sink {
+            most: self.sink().most,
+            ..Sink::new(limit)
+        };
         self.kind = if is_zlib {
             Kind::Zlib(flate2::write::ZlibDecoder::new(sink))
         } else {
@@ -277,6 +289,8 @@ struct Sink {
     bytes: Vec<u8>,
     written: usize,
     limit: usize,
+    /// How many bytes it may hold.
+    most: usize,
     overflow: bool,
 }
 
@@ -286,6 +300,7 @@ impl Sink {
             bytes: Vec::new(),
             written: 0,
             limit,
+            most: usize::MAX,
             overflow: false,
         }
     }
@@ -294,7 +309,7 @@ impl Sink {
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.written.saturating_add(bytes.len());
-        if written > self.limit {
+        if written > self.limit || self.bytes.len().saturating_add(bytes.len()) > self.most {
             self.overflow = true;
             return Err(io::Error::other("over the limit"));
         }

@@ -13,7 +13,7 @@ impl Kind {
 
     /// Whether it has to know where an event of a stream begins and ends.
     pub fn needs_events(&self) -> bool {
-        self.nature().needs_events
+        self.nature().events != Events::Unseen
     }
 
     /// Whether it looks at the bytes of the body, or puts others in: an encoding has to come off before.
@@ -24,6 +24,20 @@ impl Kind {
     /// Whether it changes how many bytes there are, or how their end is marked.
     pub fn changes_length(&self) -> bool {
         matches!(self.nature().body, Body::Length | Body::All)
+    }
+
+    /// Whether what it does is done to a body, or in it: without one it does nothing.
+    pub fn is_on_body(&self) -> bool {
+        let nature = self.nature();
+        let begins = nature.begins;
+        begins.is_some_and(|place| *place != Position::BeforeHead)
+            || nature.events != Events::Unseen
+            || !matches!(nature.body, Body::Nothing)
+    }
+
+    /// Whether it does nothing to a body that is no stream of events.
+    pub fn is_on_streams(&self) -> bool {
+        self.nature().events == Events::Only
     }
 
     /// Whether it acts on the upload, so that it has to be armed before that is read.
@@ -59,8 +73,8 @@ impl Kind {
         let of = Nature::of;
         match self {
             Self::Latency { .. } => of("latency"),
-            Self::FirstToken(_) => of("first_token").on_events().begins(&Position::FirstToken),
-            Self::Gap { .. } => of("gap").on_events(),
+            Self::FirstToken(_) => of("first_token").on_streams().begins(&Position::FirstToken),
+            Self::Gap { .. } => of("gap").on_streams(),
             Self::Bandwidth { up: None, .. } => of("bandwidth"),
             Self::Bandwidth { up: Some(_), .. } => of("bandwidth").on_upload(),
             Self::Dribble { .. } => of("dribble"),
@@ -88,7 +102,7 @@ impl Kind {
             Self::Blackhole => of("blackhole").instead(),
             Self::Status(_) => of("status").alone(),
             Self::ErrorEvent { after, .. } => {
-                of("error_event").at(after).on_events().changes(Body::All)
+                of("error_event").at(after).on_streams().changes(Body::All)
             }
             Self::Corrupt { after, .. } => of("corrupt").at(after).changes(Body::Content),
             Self::Garbage(_) => of("garbage").instead().not_on_http2(ALL_EXCHANGES),
@@ -97,15 +111,15 @@ impl Kind {
                 .changes(Body::All)
                 .not_on_http2(NO_CHUNKS),
             Self::InvalidJson(_) => of("invalid_json").on_events().changes(Body::All),
-            Self::TwoObjects(_) => of("two_objects").on_events().changes(Body::All),
-            Self::Drop(_) => of("drop").on_events().changes(Body::All),
-            Self::Duplicate(_) => of("duplicate").on_events().changes(Body::All),
-            Self::Reorder(_) => of("reorder").on_events(),
-            Self::Merge(_) => of("merge").on_events(),
-            Self::Split(_) => of("split").on_events(),
+            Self::TwoObjects(_) => of("two_objects").on_streams().changes(Body::All),
+            Self::Drop(_) => of("drop").on_streams().changes(Body::All),
+            Self::Duplicate(_) => of("duplicate").on_streams().changes(Body::All),
+            Self::Reorder(_) => of("reorder").on_streams(),
+            Self::Merge(_) => of("merge").on_streams(),
+            Self::Split(_) => of("split").on_streams(),
             Self::SplitUtf8 => of("split_utf8").changes(Body::Content),
-            Self::InvalidUtf8(_) => of("invalid_utf8").on_events().changes(Body::All),
-            Self::DropEventLines => of("drop_event_lines").on_events().changes(Body::All),
+            Self::InvalidUtf8(_) => of("invalid_utf8").on_streams().changes(Body::All),
+            Self::DropEventLines => of("drop_event_lines").on_streams().changes(Body::All),
             Self::ToolArgs(_) => of("tool_args").on_events().changes(Body::All),
             Self::ContentType(_) => of("content_type"),
             Self::ContentEncoding(_) => of("content_encoding"),
@@ -140,10 +154,11 @@ impl How {
             Self::MissingTerminator => Nature {
                 begins: Some(&Position::BeforeTerminator),
                 ends: None,
-                ..cut.on_events().changes(Body::Length)
+                ..cut.on_streams().changes(Body::Length)
             },
             Self::MissingLastChunk => cut.changes(Body::Length).not_on_http2(NO_CHUNKS),
             Self::CloseFramed => cut.not_on_http2(NO_CHUNKS),
+            Self::Reset if ends_framing(after) => cut.changes(Body::Length),
             Self::ShortBody | Self::Reset => cut,
             Self::H2Reset(_) | Self::GoAway(_) => cut.not_on_http1(ONLY_HTTP2),
         }
@@ -153,7 +168,7 @@ impl How {
 /// What holds for a kind, and nothing more until it is added.
 struct Nature<'a> {
     word: &'static str,
-    needs_events: bool,
+    events: Events,
     body: Body,
     is_on_upload: bool,
     answers_alone: bool,
@@ -162,6 +177,17 @@ struct Nature<'a> {
     /// Why it can't be done there.
     not_on_http1: Option<&'static str>,
     not_on_http2: Option<&'static str>,
+}
+
+/// What it has to do with the events of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Events {
+    /// Nothing.
+    Unseen,
+    /// It has to know where one begins and ends.
+    Seen,
+    /// And does nothing elsewhere.
+    Only,
 }
 
 /// What of the source's body is no longer so afterwards.
@@ -180,7 +206,7 @@ impl<'a> Nature<'a> {
     fn of(word: &'static str) -> Self {
         Self {
             word,
-            needs_events: false,
+            events: Events::Unseen,
             body: Body::Nothing,
             is_on_upload: false,
             answers_alone: false,
@@ -193,7 +219,15 @@ impl<'a> Nature<'a> {
 
     fn on_events(self) -> Self {
         Self {
-            needs_events: true,
+            events: Events::Seen,
+            ..self
+        }
+    }
+
+    /// Does nothing elsewhere.
+    fn on_streams(self) -> Self {
+        Self {
+            events: Events::Only,
             ..self
         }
     }
@@ -201,7 +235,11 @@ impl<'a> Nature<'a> {
     /// Begins at a place that the rule names, which may be one among events.
     fn at(self, place: &'a Position) -> Self {
         Self {
-            needs_events: is_among_events(place),
+            events: if is_among_events(place) {
+                Events::Seen
+            } else {
+                Events::Unseen
+            },
             ..self.begins(place)
         }
     }
@@ -258,9 +296,8 @@ impl<'a> Nature<'a> {
 /// Whether all of the body may be through there: with a length in the head a client would not wait for what follows.
 fn ends_framing(place: &Position) -> bool {
     match place {
-        Position::BeforeTerminator | Position::End => true,
-        Position::Events(_)
-        | Position::FirstToolCall
+        Position::Events(_) | Position::BeforeTerminator | Position::End => true,
+        Position::FirstToolCall
         | Position::FirstToken
         | Position::BeforeHead
         | Position::Head

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use super::kind::Kind;
 use super::provider::{ErrorContext, StreamPlace};
 use crate::cue::{Cue, Timed};
-use crate::dialect::Part;
 use crate::dialect::asked::Asked;
 use crate::dialect::usage::Usage;
 use crate::dice::Stream;
@@ -22,7 +21,7 @@ use edits::Edits;
 use flow::Flow;
 use places::{Place, Progress};
 use times::is_error;
-use units::{Units, Wishes};
+use units::Units;
 use withheld::Withheld;
 
 mod acts;
@@ -67,6 +66,8 @@ pub enum Fate {
 pub struct Scene {
     /// What the request asks for.
     pub asked: Asked,
+    /// Whether only the head of an answer is asked for.
+    pub is_head_asked: bool,
     /// Header lines of the answer that say how limits stand.
     pub limits: Headers,
     /// Whether the tokens of the answer are to be counted.
@@ -239,13 +240,11 @@ impl Script {
             self.is_over = true;
             return;
         }
-        let encoding = self.edit_head(&mut head);
-        let wishes = Wishes {
-            events: self.needs_events(),
-            whole: self.needs_whole(),
-        };
-        let dialect = self.scene.asked.dialect;
-        let units = Units::new(&head, dialect, wishes, encoding.as_deref());
+        self.pass_by(&head);
+        // Of the head as the source said it: a fault may say that it is something else.
+        let wishes = self.wishes(&head);
+        let encoding = self.edit_head(&mut head, wishes);
+        let units = Units::new(self.scene.asked.dialect, wishes, encoding.as_deref());
         self.is_stream = units.has_events();
         self.units = Some(units);
         self.flow.head(&head);
@@ -278,7 +277,7 @@ impl Script {
 
     fn finish(&mut self, moment: Moment, ending: Ending) {
         if ending == Ending::Complete {
-            self.fire_before(Some(Part::Terminator));
+            self.fire(&Place::Unterminated, When::default());
             self.fire(&Place::End, When::default());
             self.keep_promise();
         }

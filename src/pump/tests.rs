@@ -354,6 +354,7 @@ fn broken(kinds: Vec<Kind>) -> Stages {
     let scene = Scene {
         asked: Asked::read(None, &request, b""),
         limits: Headers::new(),
+        is_head_asked: false,
         counts_tokens: false,
         seed: 7,
         now: SystemTime::UNIX_EPOCH,

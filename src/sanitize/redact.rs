@@ -196,10 +196,9 @@ impl Redactor {
             .collect::<Vec<_>>();
         kept.into_iter()
             .map(|(name, value)| {
-                let lower = name.to_ascii_lowercase();
-                let value = if self.rules.headers.contains(&lower) {
-                    self.settled(value, |redactor, value| redactor.by_place(&lower, value))
-                } else if URL_HEADERS.contains(&lower.as_str()) {
+                let value = if let Some(rule) = self.rules.header(name) {
+                    self.settled(value, |redactor, value| redactor.by_place(&rule, value))
+                } else if URL_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
                     self.settled(value, |redactor, value| {
                         redactor.parameters(value, b"?#&>, \"")
                     })

@@ -44,6 +44,20 @@ pub(super) fn is_placeholder(value: &[u8], rules: &HashSet<String>) -> bool {
         .is_some_and(|rule| rules.contains(rule))
 }
 
+/// Whether a header of this name, in lower case, holds a secret, whoever made it up: `xi-api-key`, `x-shopify-access-token`.
+pub(super) fn names_secret(name: &str) -> bool {
+    let is_end = |end: &&str| {
+        let name = name.as_bytes();
+        name.len() >= end.len()
+            && name
+                .iter()
+                .rev()
+                .zip(end.bytes().rev())
+                .all(|(have, want)| *have == want || (*have == b'_' && want == b'-'))
+    };
+    SECRET_ENDS.iter().any(is_end)
+}
+
 /// Whether this byte may stand in the name of a rule in a placeholder.
 pub(super) fn is_rule_byte(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.')
@@ -345,6 +359,24 @@ fn html(text: &str, apostrophe: &str, quote: &str) -> Vec<u8> {
         .replace('"', quote)
         .into_bytes()
 }
+
+/// How the names of headers end that hold secrets. `-token` alone may also be a place in a list.
+const SECRET_ENDS: [&str; 14] = [
+    "access-key",
+    "access-token",
+    "api-key",
+    "api-token",
+    "apikey",
+    "application-key",
+    "auth-key",
+    "auth-token",
+    "functions-key",
+    "password",
+    "private-key",
+    "refresh-token",
+    "secret",
+    "secret-key",
+];
 
 /// How a placeholder begins.
 pub(super) const PLACEHOLDER: &[u8] = b"[redacted:";

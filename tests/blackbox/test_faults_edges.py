@@ -151,3 +151,9 @@ def test_the_upstream_is_not_asked_by_what_a_fault_answers_alone(rehearsal, upst
         got = post_json(proxy.url, PATH, ASK, timeout=1 if kind.startswith("blackhole") else 20)
         assert (got.body == ALL) == (is_limit and number == 0)
     assert len(upstream.requests) == int(is_limit), "one is within the limit"
+
+
+def test_events_are_edited_in_a_stream_that_claims_to_be_something_else(broken):  # noqa: F811
+    got = go(broken(fault('content_type = "text/plain"') + fault("drop = 2")))
+    assert got.get("content-type") == "text/plain"
+    assert got.body == b"".join([EVENTS[0], *EVENTS[2:]])

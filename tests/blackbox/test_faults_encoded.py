@@ -14,7 +14,7 @@ from cassettes import recording
 from conftest import route
 from rawclient import post_json
 from test_faults import ALL, ASK, DONE, EVENTS, PATH, delta, fault
-from upstream import SSE_HEADERS, stream
+from upstream import SSE_HEADERS, answer, stream
 
 GAP = 0.03
 
@@ -175,3 +175,24 @@ def test_an_encoding_that_breaks_off_ends_the_answer_as_broken(rehearsal, upstre
     got = post_json(rehearsal.forward(upstream, fault("duplicate = 1")).url, PATH, ASK)
     assert got.body == EVENTS[0] + b"".join(EVENTS[:3]), "all that could be read"
     assert got.end in (wire.FIN, wire.RESET), "and no proper end"
+
+
+@pytest.mark.parametrize("text", ["drop = 2", 'stall = { after = { events = 2 }, for = "1h" }', 'error_event = { after = "end", error = "internal" }'])
+def test_an_encoding_that_nobody_knows_is_passed_on_with_its_name(rehearsal, upstream, text):
+    packed = b"\x1f\x9d" + bytes(range(256))
+    upstream.on(PATH, answer(headers=(*SSE_HEADERS, ("Content-Encoding", "compress")), body=packed))
+    got = post_json(rehearsal.forward(upstream, fault(text)).url, PATH, ASK)
+    assert (got.get("content-encoding"), got.body, got.end) == ("compress", packed, wire.COMPLETE)
+
+
+@pytest.mark.parametrize("text", ["drop = 2", 'corrupt = { after = "head", count = 1 }'])
+def test_a_few_bytes_that_stand_for_very_many_end_the_answer_and_take_little_memory(rehearsal, upstream, text):
+    bomb = brotli.Compressor(quality=5)
+    packed = b"".join(bomb.process(b"a" * (1 << 20)) for _ in range(600)) + bomb.finish()
+    assert len(packed) < 4096
+    upstream.on(PATH, answer(headers=(*SSE_HEADERS, ("Content-Encoding", "br")), body=packed))
+    proxy = rehearsal.forward(upstream, fault(text))
+    before = proxy.memory("VmRSS")
+    got = post_json(proxy.url, PATH, ASK)
+    assert got.status == 200 and got.end != wire.COMPLETE
+    assert proxy.memory("VmHWM") - before < 300 << 20

@@ -205,6 +205,49 @@ def test_arguments_of_a_tool_have_other_values(called):
     assert got["city"] != "Paris" and got["days"] != 34
 
 
+AZURE = "/openai/deployments/d-1/chat/completions?api-version=2024-10-21"
+STREAM_GEMINI = "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+
+
+def test_the_gateway_of_azure_has_codes_that_are_texts(rehearsal):
+    proxy = rehearsal(config=route("synthesize", "fake", fault('status = { error = "token-limit", retry_after = "7s" }')))
+    got = post_json(proxy.url, AZURE, ASK, [("api-key", "k")])
+    error = json.loads(got.body)["error"]
+    assert (got.status, set(error), error["code"]) == (429, {"code", "message"}, "429")
+    assert "under Azure OpenAI API version 2024-10-21 have exceeded token rate limit" in error["message"]
+    assert "Please retry after 7 seconds." in error["message"]
+    assert (got.get("retry-after"), got.get("retry-after-ms")) == ("7", "7000")
+    assert got.get("x-ratelimit-remaining-tokens") == "0"
+    assert got.get("apim-request-id")
+
+
+def test_an_error_of_azure_stands_in_its_stream(rehearsal, upstream):
+    events = [b'data: {"choices":[{"index":0,"delta":{"content":"One"}}]}\n\n', b"data: [DONE]\n\n"]
+    upstream.on(AZURE.split("?")[0], stream(events))
+    proxy = rehearsal.forward(upstream, fault('error_event = { after = { events = 1 }, error = "content-filter" }'))
+    got = post_json(proxy.url, AZURE, ASK_STREAM)
+    error = json.loads(got.body.removeprefix(events[0]).removeprefix(b"data: "))["error"]
+    assert (error["code"], error["status"], error["param"]) == ("content_filter", 400, "prompt")
+
+
+def test_a_stream_of_gemini_that_is_refused_is_a_list_unless_events_are_asked_for(rehearsal):
+    proxy = rehearsal(config=route("synthesize", "fake", fault('status = { error = "overloaded" }')))
+    (only,) = json.loads(post_json(proxy.url, STREAM_GEMINI, ASK_GEMINI).body)
+    assert only["error"]["status"] == "UNAVAILABLE"
+    assert json.loads(post_json(proxy.url, f"{STREAM_GEMINI}?alt=sse", ASK_GEMINI).body) == only
+
+
+def test_an_error_stands_in_a_stream_of_gemini(rehearsal, upstream):
+    event = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":"One"}]},"index":0}]}\r\n\r\n'
+    upstream.on(STREAM_GEMINI, stream([event, event, event]))
+    proxy = rehearsal.forward(upstream, fault('error_event = { after = { events = 2 }, error = "overloaded" }'))
+    got = post_json(proxy.url, f"{STREAM_GEMINI}?alt=sse", ASK_GEMINI)
+    assert (got.status, got.end) == (200, wire.COMPLETE)
+    assert got.body.startswith(event * 2)
+    error = json.loads(got.body.removeprefix(event * 2).removeprefix(b"data: "))["error"]
+    assert (error["code"], error["status"]) == (503, "UNAVAILABLE")
+
+
 def test_the_json_of_a_plain_body_is_broken(rehearsal, upstream):
     text = json.dumps({"id": "c1", "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}]}).encode()
     upstream.on(OPENAI, answer(body=text))

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from rawclient import post_json
+from rawclient import ask, post_json
 from test_faults import ALL, ASK, EVENTS, PATH, fault
 from upstream import stream
 
@@ -96,3 +96,22 @@ def test_the_end_of_its_time_ends_a_fault_in_a_running_stream(told):
     assert got.body == ALL
     assert not post_json(proxy.url, PATH, ASK).all("x-rehearsal-fault")
     assert told.counts()["stall"]["drawn"] == 1
+
+
+def test_nothing_that_is_told_holds_the_key_of_a_client(told):
+    """Though chance and counts go by it."""
+    key = "sk-SECRET-0123456789abcdef"
+    proxy = told(fault('name = "late"\nlatency = "1ms"\nwhen = { first = 9, per = "client" }') + fault('rate_limit = { requests = 9, per = "50s" }'))
+    said = []
+    for headers in ([("Authorization", f"Bearer {key}")], [("X-Api-Key", key)]):
+        for path in (PATH, f"{PATH}?key={key}"):
+            got = post_json(proxy.url, path, ASK, headers)
+            assert got.body == ALL
+            (label,) = got.all("x-rehearsal-fault")
+            said.append(label + json.dumps(told.ask_admin("explain", label.split(";draw=")[1])))
+    said.append(json.dumps(told.ask_admin("list")))
+    admin = next(line for line in proxy.lines if line.startswith("admin on ")).removeprefix("admin on ")
+    metrics = ask(admin, target="/metrics", headers=[("Authorization", "Bearer t")])
+    assert metrics.status == 200
+    proxy.stop()
+    assert key not in "".join([*said, metrics.body.decode(), proxy.stdout(), proxy.stderr()])

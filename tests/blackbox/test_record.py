@@ -1018,6 +1018,43 @@ def test_a_secret_in_the_query_is_not_kept(rehearsal, upstream, cassette, name):
     assert ask(rehearsal.replay(cassette).url, target=f"/list?page=1&{name}=other&{name}=another").status == 200
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["xi-api-key", "X-Shopify-Access-Token", "DD-API-KEY", "x_api_key", "X-RapidAPI-Key", "x-webhook-secret", "X-Figma-Token"],
+)
+def test_a_secret_in_a_header_that_some_vendor_made_up_is_not_kept(rehearsal, upstream, cassette, name):
+    upstream.on("/", echo)
+    proxy = rehearsal.record(upstream, cassette, env={"REHEARSAL_LOG": "trace"})
+    ask(proxy.url, headers=[(name, SECRET)])
+    proxy.stop()
+    assert holding(cassette, [SECRET], proxy.stdout(), proxy.stderr()) == []
+    assert ask(rehearsal.replay(cassette).url, headers=[(name, "another")]).status == 200
+
+
+def test_what_stands_for_a_secret_is_one_wherever_a_client_sends_it(rehearsal, upstream, cassette):
+    """A client of a replay gets `[redacted:access_token]`, and goes on with that."""
+    form = ("Content-Type", "application/x-www-form-urlencoded")
+    token = json.dumps({"access_token": SECRET, "refresh_token": "again-" + SECRET}).encode()
+    upstream.on("/token", answer(body=token)).on("/file", answer()).on("/refresh", answer())
+
+    def work(proxy):
+        given = json.loads(ask(proxy.url, "POST", "/token").body)
+        key, again = given["access_token"], given["refresh_token"].encode()
+        return [
+            ask(proxy.url, target="/file", headers=[("Authorization", f"Bearer {key}")]).status,
+            ask(proxy.url, target=f"/file?sig={key}").status,
+            ask(proxy.url, "POST", "/refresh", [form], b"grant_type=refresh_token&refresh_token=" + again).status,
+            ask(proxy.url, "POST", "/refresh", [form], b"token=" + again).status,
+            post_json(proxy.url, "/refresh", b'{"password":"%s"}' % again).status,
+        ]
+
+    recorder = rehearsal.record(upstream, cassette)
+    assert work(recorder) == [200] * 5
+    recorder.stop()
+    assert holding(cassette, [SECRET]) == []
+    assert work(rehearsal.replay(cassette)) == [200] * 5
+
+
 def test_a_short_secret_does_not_tear_up_the_answer(rehearsal, upstream, cassette):
     """`Cookie: a=1` is no reason to replace every `1`."""
     upstream.on("/", answer(body=b'{"count":111,"a":"1 or 11"}'))

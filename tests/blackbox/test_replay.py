@@ -311,6 +311,13 @@ def test_refuse_opens_no_socket_to_the_upstream(rehearsal, upstream, cassette):
     assert upstream.connections == count
 
 
+def test_an_upgrade_opens_no_socket_to_the_upstream_either(rehearsal, upstream, cassette):
+    proxy = rehearsal(config=route("replay", upstream, cassette=cassette))
+    got = ask(proxy.url, headers=[("Connection", "Upgrade"), ("Upgrade", "websocket")])
+    assert got.status == 404
+    assert upstream.connections == 0
+
+
 def test_forward_asks_the_upstream_and_keeps_nothing(rehearsal, upstream, cassette):
     upstream.fallback = answer(body=b'"live"')
     cassette.mkdir()
@@ -427,6 +434,21 @@ def test_the_ignore_line_for_a_query_makes_it_a_hit_when_pasted(rehearsal, upstr
     assert missed.status == 404
     line = ignore_lines(missed)[0]
     assert ask(replay(rehearsal, cassette, f"key = {{ {line} }}").url, target="/list?page=1&t=222").body == b'"yes"'
+
+
+def test_a_recording_that_no_route_matches_is_told_as_such(rehearsal, upstream, cassette):
+    """What was recorded without the header by which the route is chosen."""
+    upstream.on("/one", answer())
+    recorder = rehearsal.record(upstream, cassette)
+    assert ask(recorder.url, target="/one").status == 200
+    recorder.stop()
+    top = f'[cassette]\npath = "{cassette}"\n[[route]]\nmode = "replay"\n'
+    proxy = rehearsal(config=top + 'match = { headers = { x-team = "search" } }\n')
+    assert "0 recordings can be replayed" in proxy.stdout()
+    got = ask(proxy.url, target="/one", headers=[("x-team", "search")])
+    assert got.status == 404
+    name = recording(cassette).name
+    assert f"the nearest is {name}, whose request no route matches" in json.loads(got.body)["error"]["message"]
 
 
 def test_a_miss_shows_no_secret(rehearsal, upstream, cassette):

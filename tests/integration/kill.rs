@@ -157,6 +157,7 @@ fn stages(board: &Arc<Board>, text: &str) -> Stages {
     let scene = Scene {
         asked: Asked::read(None, &request, br#"{"model":"gpt-4o","stream":true}"#),
         limits: Headers::new(),
+        is_head_asked: false,
         counts_tokens: false,
         seed: 0,
         now: SystemTime::UNIX_EPOCH,

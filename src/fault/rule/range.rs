@@ -167,6 +167,10 @@ fn check_parts(kind: &Kind, key: &str, found: &mut Vec<Problem>) {
         }
         Kind::Corrupt { after, count, .. } => {
             in_body(after, key, found);
+            if *after == Position::End {
+                let what = "at the end nothing is left to corrupt, so it never has an effect";
+                found.push(Problem::at(&[key, "after"], what).hint("write an earlier place"));
+            }
             whole(&[key, "count"], *count, MAX_FLIPS, found);
         }
         Kind::Garbage(bytes) => whole(&[key], *bytes, MAX_GARBAGE, found),

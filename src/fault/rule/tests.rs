@@ -266,6 +266,10 @@ fn what_is_out_of_range_is_refused_and_not_clamped() {
             "cut: after: at the end the answer ends well anyway, so it never has an effect; write an earlier place",
         ),
         (
+            "corrupt = { after = 'end', count = 1 }",
+            "corrupt: after: at the end nothing is left to corrupt, so it never has an effect; write an earlier place",
+        ),
+        (
             "status = 199",
             "status: 199 is not a status, expected one from 200 to 599",
         ),

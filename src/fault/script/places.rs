@@ -18,6 +18,8 @@ pub(super) enum Place {
     },
     /// The first event of this part is next.
     Before(Part),
+    /// All of the body is through, and no terminator was in it.
+    Unterminated,
     /// It is so late.
     Time(Duration),
     /// All of the body is through.
@@ -74,6 +76,7 @@ impl Progress {
             (Position::FirstToolCall, Place::Before(part)) => *part == Part::ToolCall,
             (Position::FirstToken, Place::Before(part)) => *part == Part::Content,
             (Position::BeforeTerminator, Place::Before(part)) => *part == Part::Terminator,
+            (Position::BeforeTerminator, Place::Unterminated) => !self.seen.terminator,
             _ => false,
         }
     }
@@ -102,6 +105,7 @@ impl Script {
             .waiting()
             .filter(|(_, kind)| {
                 position(kind).is_some_and(|position| self.progress.is_reached(position, place))
+                    && !is_idle_at(kind, place)
             })
             .map(|(fault, _)| fault)
             .collect();
@@ -130,6 +134,18 @@ impl Script {
             })
             .min()
     }
+}
+
+/// Whether nothing would come of it there: a body ends well that is through.
+fn is_idle_at(kind: &Kind, place: &Place) -> bool {
+    matches!(place, Place::Unterminated)
+        && matches!(
+            kind,
+            Kind::Cut {
+                how: How::CleanEnd,
+                ..
+            }
+        )
 }
 
 /// Where a fault acts, if it waits for a place.

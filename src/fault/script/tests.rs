@@ -33,6 +33,7 @@ fn script(kinds: Vec<Kind>) -> Script {
         armed,
         Scene {
             asked: Asked::read(Some(Dialect::OpenAi), &request, b""),
+            is_head_asked: false,
             limits: Headers::new(),
             counts_tokens: false,
             seed: 7,
@@ -198,7 +199,7 @@ fn a_stall_comes_at_its_place_and_what_came_meanwhile_follows_at_once() {
     assert_eq!(
         told,
         [
-            "10 head",
+            "10 head chunked",
             "20 \"data: a\\n\\n\"",
             "520 silence of Some(500ms)",
             "520 \"data: b\\n\\n\"",
@@ -231,7 +232,7 @@ fn a_cut_ends_the_answer_in_the_way_asked_for() {
         (How::MissingLastChunk, "head chunked", "cut Close"),
         (How::CloseFramed, "head", "cut Fin"),
         (How::ShortBody, "head", "cut Fin"),
-        (How::Reset, "head", "cut Reset"),
+        (How::Reset, "head chunked", "cut Reset"),
         (How::H2Reset(8), "head", "cut H2Reset(8)"),
         (How::GoAway(0), "head", "cut GoAway(0)"),
     ];

@@ -5,7 +5,6 @@ use bytes::{Bytes, BytesMut};
 use crate::dialect::{Dialect, Part};
 use crate::encoding::Decoder;
 use crate::frames::sse::{SseEvent, SseSplitter};
-use crate::message::ResponseHead;
 
 /// A piece of a body that faults count and change as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +22,13 @@ pub(super) struct Unit {
 /// What faults want of a body.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wishes {
-    /// Streams in their events.
+    /// A stream in its events.
     pub(super) events: bool,
-    /// JSON that is no stream as a whole, up to 1 MiB.
+    /// JSON as a whole, up to 1 MiB.
     pub(super) whole: bool,
 }
 
-/// The body is not what its encoding claims.
+/// The body is not what its encoding claims, or a bomb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BrokenEncoding;
 
@@ -44,22 +43,15 @@ pub(super) struct Units {
 }
 
 impl Units {
-    /// For the body that follows this head. `content-encoding` must be gone from what the client gets where it is decoded.
-    pub(super) fn new(
-        head: &ResponseHead,
-        dialect: Dialect,
-        wishes: Wishes,
-        encoding: Option<&str>,
-    ) -> Self {
-        let is_stream = head.media_type().as_deref() == Some("text/event-stream");
-        let is_json = head
-            .media_type()
-            .is_some_and(|media| media.ends_with("json"));
+    /// For a body. `content-encoding` must be gone from what the client gets where it is decoded.
+    pub(super) fn new(dialect: Dialect, wishes: Wishes, encoding: Option<&str>) -> Self {
         Self {
-            whole: (wishes.whole && is_json).then(BytesMut::new),
-            events: (wishes.events && is_stream).then(|| SseSplitter::new(MAX_EVENT)),
+            whole: wishes.whole.then(BytesMut::new),
+            events: wishes.events.then(|| SseSplitter::new(MAX_EVENT)),
             dialect,
-            decoder: encoding.and_then(|encoding| Decoder::new(encoding, usize::MAX).ok()),
+            decoder: encoding
+                .and_then(|encoding| Decoder::new(encoding, usize::MAX).ok())
+                .map(|decoder| decoder.at_once(MAX_DECODED)),
         }
     }
 
@@ -154,3 +146,6 @@ impl Units {
 
 /// An event larger than this passes in pieces that no fault sees as one.
 const MAX_EVENT: usize = 1024 * 1024;
+
+/// No piece of an encoded body may stand for more: 64 MiB, a thousand times what is read at once.
+const MAX_DECODED: usize = 64 * 1024 * 1024;

@@ -19,7 +19,7 @@ impl Redactor {
             let (name, value) = secrets::cookie(pair);
             let rule = self.rules.query.rule(&decoded_name(name));
             match rule {
-                Some(rule) if self.is_secret(value) => {
+                Some(rule) if is_secret(&rule, value) => {
                     out.extend_from_slice(name);
                     out.push(b'=');
                     out.extend_from_slice(&placeholder(&rule));
@@ -70,7 +70,7 @@ impl Redactor {
                 .filter(|name| !name.eq_ignore_ascii_case("key"))
                 .and_then(|name| self.rules.form.rule(name.as_bytes()));
             match rule {
-                Some(rule) if self.is_secret(part.bytes) => {
+                Some(rule) if is_secret(&rule, part.bytes) => {
                     out.extend_from_slice(&placeholder(&rule));
                     self.applied.insert(rule);
                 }
@@ -87,15 +87,15 @@ impl Redactor {
     /// The value of a header that holds a secret, without it.
     pub(super) fn by_place(&mut self, rule: &str, value: &[u8]) -> Vec<u8> {
         let redacted = match rule {
-            "cookie" => self.cookies(rule, value, usize::MAX),
-            "set-cookie" => self.cookies(rule, value, 1),
+            "cookie" => Self::cookies(rule, value, usize::MAX),
+            "set-cookie" => Self::cookies(rule, value, 1),
             _ => {
                 let (scheme, rest) = secrets::scheme(value);
                 let mut out = scheme.unwrap_or_default().to_vec();
                 if scheme.is_some() && !rest.is_empty() {
                     out.push(b' ');
                 }
-                if self.is_secret(rest) {
+                if is_secret(rule, rest) {
                     out.extend_from_slice(&placeholder(rule));
                 } else {
                     out.extend_from_slice(rest);
@@ -110,14 +110,14 @@ impl Redactor {
     }
 
     /// Keeps names and attributes; at most so many pairs have a secret, the others are attributes.
-    fn cookies(&self, rule: &str, value: &[u8], pairs: usize) -> Vec<u8> {
+    fn cookies(rule: &str, value: &[u8], pairs: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(value.len());
         for (index, pair) in value.split(|byte| *byte == b';').enumerate() {
             if index > 0 {
                 out.push(b';');
             }
             let (name, secret) = secrets::cookie(pair);
-            if index >= pairs || !self.is_secret(secret) {
+            if index >= pairs || !is_secret(rule, secret) {
                 out.extend_from_slice(pair);
                 continue;
             }
@@ -132,12 +132,13 @@ impl Redactor {
         }
         out
     }
+}
 
-    /// Whether a value in a secret's place is one: not nothing, and not what stands for one already.
-    fn is_secret(&self, value: &[u8]) -> bool {
-        let value = value.trim_ascii();
-        !value.is_empty() && !secrets::is_placeholder(value, &self.rules.names)
-    }
+/// Whether a value in a secret's place is one: not nothing, and not what stands for it already. What stands for another one is: a
+/// client may send here what it got there from a replay.
+fn is_secret(rule: &str, value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    !value.is_empty() && value != placeholder(rule)
 }
 
 pub(super) fn syntax(content_type: &str) -> Syntax {

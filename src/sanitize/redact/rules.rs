@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::sanitize::members::Names;
-use crate::sanitize::secrets::rule_name;
+use crate::sanitize::secrets::{names_secret, rule_name};
 
 /// What holds secrets, besides what is known to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -125,17 +125,19 @@ impl Default for RedactRules {
 impl Rules {
     pub(super) fn header(&self, name: &str) -> Option<String> {
         let name = name.to_ascii_lowercase();
-        self.headers.contains(&name).then_some(name)
+        (self.headers.contains(&name) || names_secret(&name)).then_some(name)
     }
 }
 
-/// Headers of requests and answers whose values are secrets. The tokens against request forgery are bound to a session
+/// Headers of requests and answers whose values are secrets, besides those whose [names say so](names_secret). The tokens against request forgery are bound to a session
 /// and die with it, but until then they are a half of it.
-const HEADERS: [&str; 18] = [
+const HEADERS: [&str; 22] = [
     "api-key",
     "authorization",
+    "circle-token",
     "cookie",
     "cookie2",
+    "fastly-key",
     "ocp-apim-subscription-key",
     "openai-api-key",
     "private-token",
@@ -146,8 +148,10 @@ const HEADERS: [&str; 18] = [
     "x-api-key",
     "x-auth-token",
     "x-csrf-token",
+    "x-figma-token",
     "x-gitlab-token",
     "x-goog-api-key",
+    "x-honeycomb-team",
     "x-vault-token",
     "x-xsrf-token",
 ];
