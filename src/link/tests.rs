@@ -3,6 +3,7 @@ use std::fs;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use super::*;
+use crate::certificate::tests::OF_VERSION_1;
 
 fn compile(settings: &UpstreamTls, folder: &Path) -> Result<Link, LinkError> {
     Link::compile(settings, HttpVersion::Auto, folder)
@@ -22,6 +23,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
     fs::write(folder.join("other.pem"), other.serialize_pem()).unwrap();
     fs::write(folder.join("both.pem"), cert.clone() + &key.serialize_pem()).unwrap();
     fs::write(folder.join("text"), "hello").unwrap();
+    fs::write(folder.join("v1.pem"), OF_VERSION_1).unwrap();
     fs::write(
         folder.join("broken.pem"),
         "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n",
@@ -82,6 +84,15 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
                 "the key in `{}` is not the key of the certificate in `{}`",
                 named("other.pem"),
                 named("cert.pem")
+            ),
+        ),
+        (
+            client("v1.pem", Some("key.pem")),
+            "client_cert",
+            format!(
+                "`{}` can't be used: it is of X.509 version 1, TLS needs version 3; `openssl x509 -req` makes that with \
+                 `-extfile`",
+                named("v1.pem")
             ),
         ),
         (
