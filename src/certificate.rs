@@ -46,14 +46,9 @@ pub enum CertificateError {
     /// There is no certificate in the file.
     #[error("`{}` has no certificate in it, expected PEM with `-----BEGIN CERTIFICATE-----`", .0.display())]
     NoCertificate(PathBuf),
-    /// There is one that can't be used.
-    #[error("the certificate in `{}` can't be used: {why}", path.display())]
-    Unfit {
-        /// The file of the certificate.
-        path: PathBuf,
-        /// What TLS said.
-        why: String,
-    },
+    /// There is one that TLS does not take.
+    #[error("the certificate in `{}` can't be used: {VERSION_1}", .0.display())]
+    OfVersion1(PathBuf),
     /// There is no key in the file.
     #[error(
         "`{}` has no private key in it that can be read, expected PEM with `-----BEGIN PRIVATE KEY-----`, not encrypted",
@@ -83,7 +78,7 @@ impl CertificateError {
     pub fn is_about_key(&self) -> bool {
         match self {
             Self::Unreadable { is_key, .. } => *is_key,
-            Self::NoCertificate(_) | Self::Unfit { .. } => false,
+            Self::NoCertificate(_) | Self::OfVersion1(_) => false,
             Self::NoKey(_) | Self::Unusable { .. } | Self::Mismatch { .. } => true,
         }
     }
@@ -194,13 +189,10 @@ fn read(files: &TlsSettings) -> Result<CertifiedKey, CertificateError> {
                 key: files.key.clone(),
             }
         }
-        rustls::Error::InvalidCertificate(error) => CertificateError::Unfit {
-            path: files.cert.clone(),
-            why: match error {
-                _ if is_of_version_1(&error) => VERSION_1.to_owned(),
-                error => format!("it is not a certificate that can be read ({error})"),
-            },
-        },
+        rustls::Error::InvalidCertificate(error) if is_of_version_1(&error) => {
+            CertificateError::OfVersion1(files.cert.clone())
+        }
+        rustls::Error::InvalidCertificate(_) => CertificateError::NoCertificate(files.cert.clone()),
         error => CertificateError::Unusable {
             path: files.key.clone(),
             why: error.to_string(),

@@ -38,7 +38,7 @@ enum Command {
     Record(run::Record),
     /// Answer from recordings alone; no upstream is ever contacted.
     Replay(run::Replay),
-    /// Be a fake OpenAI API of chat completions: answers made up, at the pace of a model.
+    /// Be a fake API of chat completions: answers made up, at the pace of a model.
     Fake(run::Fake),
     /// Check a config file, and show every mistake in it with its line.
     Check(check::Check),

@@ -23,7 +23,6 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
     fs::write(folder.join("other.pem"), other.serialize_pem()).unwrap();
     fs::write(folder.join("both.pem"), cert.clone() + &key.serialize_pem()).unwrap();
     fs::write(folder.join("text"), "hello").unwrap();
-    fs::write(folder.join("v1.pem"), OF_VERSION_1).unwrap();
     fs::write(
         folder.join("broken.pem"),
         "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n",
@@ -87,15 +86,6 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
             ),
         ),
         (
-            client("v1.pem", Some("key.pem")),
-            "client_cert",
-            format!(
-                "`{}` can't be used: it is of X.509 version 1, TLS needs version 3; `openssl x509 -req` makes that with \
-                 `-extfile`",
-                named("v1.pem")
-            ),
-        ),
-        (
             UpstreamTls {
                 client_key: path("key.pem"),
                 ..UpstreamTls::default()
@@ -115,6 +105,29 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
         let error = compile(&settings, folder).unwrap_err();
         assert_eq!((error.key, error.what), (key, what));
     }
+}
+
+#[test]
+fn a_certificate_of_version_1_is_said_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("v1.pem"), OF_VERSION_1).unwrap();
+    let key = KeyPair::generate().unwrap();
+    fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    let settings = UpstreamTls {
+        client_cert: Some("v1.pem".into()),
+        client_key: Some("key.pem".into()),
+        ..UpstreamTls::default()
+    };
+    let error = compile(&settings, folder).unwrap_err();
+    assert_eq!(error.key, "client_cert");
+    assert_eq!(
+        error.what,
+        format!(
+            "`{}` can't be used: it is of X.509 version 1, TLS needs version 3; `openssl x509 -req` makes that with `-extfile`",
+            folder.join("v1.pem").display()
+        )
+    );
 }
 
 #[test]
