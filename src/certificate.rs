@@ -46,6 +46,9 @@ pub enum CertificateError {
     /// There is no certificate in the file.
     #[error("`{}` has no certificate in it, expected PEM with `-----BEGIN CERTIFICATE-----`", .0.display())]
     NoCertificate(PathBuf),
+    /// There is one that TLS does not take.
+    #[error("the certificate in `{}` can't be used: {VERSION_1}", .0.display())]
+    OfVersion1(PathBuf),
     /// There is no key in the file.
     #[error(
         "`{}` has no private key in it that can be read, expected PEM with `-----BEGIN PRIVATE KEY-----`, not encrypted",
@@ -75,7 +78,7 @@ impl CertificateError {
     pub fn is_about_key(&self) -> bool {
         match self {
             Self::Unreadable { is_key, .. } => *is_key,
-            Self::NoCertificate(_) => false,
+            Self::NoCertificate(_) | Self::OfVersion1(_) => false,
             Self::NoKey(_) | Self::Unusable { .. } | Self::Mismatch { .. } => true,
         }
     }
@@ -186,6 +189,9 @@ fn read(files: &TlsSettings) -> Result<CertifiedKey, CertificateError> {
                 key: files.key.clone(),
             }
         }
+        rustls::Error::InvalidCertificate(error) if is_of_version_1(&error) => {
+            CertificateError::OfVersion1(files.cert.clone())
+        }
         rustls::Error::InvalidCertificate(_) => CertificateError::NoCertificate(files.cert.clone()),
         error => CertificateError::Unusable {
             path: files.key.clone(),
@@ -193,6 +199,15 @@ fn read(files: &TlsSettings) -> Result<CertifiedKey, CertificateError> {
         },
     })
 }
+
+/// Whether a certificate is refused because it is of X.509 version 1, as rustls' verifier says in a text alone.
+pub(crate) fn is_of_version_1(error: &rustls::CertificateError) -> bool {
+    format!("{error:?}").contains("UnsupportedCertVersion")
+}
+
+/// What a certificate of X.509 version 1 is, and how one that TLS takes is made.
+pub(crate) const VERSION_1: &str =
+    "it is of X.509 version 1, TLS needs version 3; `openssl x509 -req` makes that with `-extfile`";
 
 fn read_file(path: &Path, is_key: bool) -> Result<Vec<u8>, CertificateError> {
     let read = || {
@@ -221,8 +236,20 @@ fn provider() -> Arc<CryptoProvider> {
 const MAX_FILE: u64 = 1024 * 1024;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// As `openssl x509 -req` makes them, where nothing else is said.
+    pub(crate) const OF_VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBEzCBuwIUGfJOts3fE3FE1Ba7mHkL4d+WO8QwCgYIKoZIzj0EAwIwDDEKMAgG
+A1UEAwwBYTAgFw0yNjEyMDExNzIzMzhaGA8yMTI2MTEwNzE3MjMzOFowDDEKMAgG
+A1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABJhzkhMghzUPZ3G41im0
+dd/Z6ZxT0mF2G4E/a70oeA8qfJ8s7gm0ZuMboc+hefSQikJc1dBivLmCgL9XWZtP
+7vAwCgYIKoZIzj0EAwIDRwAwRAIgDoDPO2U3fAXJzJC+OWLy9WfepvejJS7dXgno
+t0ShfSUCIEpeTnrE0AK3sPr2UsiMz+KADni/bLMkEfajCkCbuGOV
+-----END CERTIFICATE-----
+";
 
     fn make(folder: &Path, name: &str) -> TlsSettings {
         let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
@@ -280,6 +307,13 @@ mod tests {
             "`key.pem` has no private key in it that can be read, expected PEM with `-----BEGIN PRIVATE KEY-----`, not \
              encrypted",
             true,
+        );
+        std::fs::write(dir.path().join("key.pem"), &key).unwrap();
+        std::fs::write(dir.path().join("cert.pem"), OF_VERSION_1).unwrap();
+        check(
+            "the certificate in `cert.pem` can't be used: it is of X.509 version 1, TLS needs version 3; `openssl x509 -req` \
+             makes that with `-extfile`",
+            false,
         );
         std::fs::remove_file(dir.path().join("key.pem")).unwrap();
         check(

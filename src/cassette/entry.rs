@@ -96,6 +96,7 @@ impl Indexed {
                 .map(|(_, form)| form.key())
         };
         let RequestHead { method, path, .. } = &recording.request;
+        let (chunks, bytes, duration) = extent(recording);
         Self {
             name: recording.name.as_str().into(),
             stamp,
@@ -109,9 +110,9 @@ impl Indexed {
                 .repeat
                 .map_or(1, |repeat| u16::try_from(repeat).unwrap_or(u16::MAX)),
             place: place_of(&recording.name),
-            chunks: recording.items.len(),
-            bytes: recording.body_bytes(),
-            duration: recording.duration(),
+            chunks,
+            bytes,
+            duration,
             at: recording.at,
             found,
             recorded: recorded.or_else(|| recording.key.parse().ok()),
@@ -193,6 +194,24 @@ pub(crate) fn canonical(
     let redacted = redactor.request_head(head).into_inner();
     let body = body.map(|body| redactor.request_body(head, &body).into_inner());
     Some((route, rules.canonical(&redacted, key_body(body.as_deref()))))
+}
+
+/// How many items came after the head, how many bytes they have, and when the last one came. Where nothing of the body could
+/// be decoded there are none: then what came.
+fn extent(recording: &Recording) -> (usize, u64, Duration) {
+    match &recording.encoded {
+        Some(encoded) if recording.items.is_empty() => {
+            let chunks = &encoded.chunks;
+            let bytes = chunks.iter().map(|chunk| chunk.len).sum();
+            let last = chunks.last().map(|chunk| chunk.at);
+            (chunks.len(), bytes, last.unwrap_or_default())
+        }
+        Some(_) | None => (
+            recording.items.len(),
+            recording.body_bytes(),
+            recording.duration(),
+        ),
+    }
 }
 
 /// A body as the key takes it; `None` for one that was too large.

@@ -28,9 +28,7 @@ mod words;
 /// Record, replay, fake and break HTTP and LLM streaming APIs, byte for byte and in time.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
-#[command(
-    after_help = "Begin with `rehearsal serve`: it needs no config and no API, and prints what to try."
-)]
+#[command(after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -45,7 +43,7 @@ enum Command {
     Record(run::Record),
     /// Answer from recordings alone; no upstream is ever contacted.
     Replay(run::Replay),
-    /// Be a fake API: answers made up, at the pace of a model.
+    /// Be a fake API of chat completions: answers made up, at the pace of a model.
     Fake(run::Fake),
     /// Check a config file, and show every mistake in it with its line.
     Check(check::Check),
@@ -62,14 +60,16 @@ enum Command {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_field_names, reason = "the fields are the flags")]
 struct Listen {
-    /// Host and port to listen on; port 0 takes a free one. The first line on stdout says which.
+    /// Host and port to listen on; port 0 takes a free one. The first line on stdout says which. Default: as the config says,
+    /// else 127.0.0.1:8080.
     #[arg(long, value_name = "ADDR", env = "REHEARSAL_LISTEN")]
     listen: Option<crate::config::Address>,
     /// Take the place of the process that listens there now: no request is lost, and it ends when its open exchanges have, or
     /// its grace time is over. An error where none does.
     #[arg(long)]
     take_over: bool,
-    /// Host and port of the admin listener, on this machine only; port 0 takes a free one. Default: none.
+    /// Host and port of the admin listener, on this machine only unless the config allows more; port 0 takes a free one.
+    /// Default: as the config says, else none.
     #[arg(long, value_name = "ADDR", env = "REHEARSAL_ADMIN", value_parser = ask::parse_admin)]
     admin: Option<crate::config::Address>,
 }
@@ -177,6 +177,15 @@ fn no_file(cassette: &Path) -> anyhow::Result<()> {
 
 /// How much is logged.
 const LOG: &str = "REHEARSAL_LOG";
+
+/// What holds for all commands.
+const AFTER_HELP: &str = "\
+Begin with `rehearsal serve`: it needs no config and no API, and prints what to try.
+
+Times are written as 250us, 200ms, 1.5s, 2m or 1h. Data goes to stdout, messages and the log to stderr; REHEARSAL_LOG says \
+how much of the log: error, warn, info (the default) or debug.
+
+Exit codes: 0; 1, it ran and something fell short; 2, it was used wrongly or could not start; 130, a second signal ended it.";
 
 /// A config file that is looked for where none is named.
 const CONFIG_FILE: &str = "rehearsal.toml";

@@ -12,7 +12,7 @@ use crate::fault::distribution::Distribution;
 use crate::link::UpstreamTls;
 use crate::mode::{Mode, OnMiss, RecordPolicy};
 use crate::shape::pace::{Pace, TokenPace};
-use crate::shape::profile::Profile;
+use crate::shape::profile::{NAMES, Profile};
 
 use start::run;
 
@@ -56,7 +56,7 @@ pub(super) struct Replay {
     /// The directory with the recordings.
     #[arg(long, value_name = "DIR", env = "REHEARSAL_CASSETTE")]
     cassette: PathBuf,
-    /// Play so many times faster than recorded, above 0 and at most 1000.
+    /// Play so many times faster than recorded, above 0 and at most 1000. Default: 1.
     #[arg(
         long,
         value_name = "N",
@@ -75,16 +75,16 @@ pub(super) struct Replay {
 /// `rehearsal fake`
 #[derive(Debug, Args)]
 pub(super) struct Fake {
-    /// From the end of a request to its first token, such as 200ms or "200ms ± 40ms". Default: as the profile says.
+    /// From the end of a request to its first token, such as 200ms or "200ms +- 40ms" (mean and standard deviation). Default: as
+    /// the profile says.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     ttft: Option<Distribution>,
-    /// From one token to the next, such as 10ms or "10ms ± 2ms". Default: as the profile says.
+    /// From one token to the next, such as 10ms or "10ms +- 2ms". Default: as the profile says.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     gap: Option<Distribution>,
-    /// The model whose times are kept, such as gpt-4o or claude-sonnet.
-    #[arg(long, value_name = "NAME", default_value_t)]
+    #[arg(long, value_name = "NAME", default_value_t, help = profiles())]
     profile: Profile,
-    /// The seed of the times: the same seed and the same requests draw the same times.
+    /// The seed of the times, a whole number: the same seed and the same requests draw the same times.
     #[arg(
         long,
         value_name = "N",
@@ -95,6 +95,10 @@ pub(super) struct Fake {
     seed: u64,
     #[command(flatten)]
     listen: Listen,
+}
+
+fn profiles() -> String {
+    format!("The model whose times are kept: {}", NAMES.join(", "))
 }
 
 /// [`RecordPolicy`] as a flag.

@@ -15,6 +15,8 @@ use rustls::{ClientConfig, RootCertStore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::{VERSION_1, is_of_version_1};
+
 pub(crate) use reason::tls_reason;
 
 mod reason;
@@ -254,17 +256,25 @@ fn client(settings: &UpstreamTls, folder: &Path) -> Result<Option<CertifiedKey>,
         LinkError { key, what }
     })?;
     let provider: CryptoProvider = ring::default_provider();
+    let cert = folder.join(cert);
     CertifiedKey::from_der(chain, private, &provider)
         .map(Some)
-        .map_err(|error| LinkError {
-            key,
-            what: match error {
-                rustls::Error::InconsistentKeys(_) => format!(
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => LinkError {
+                key,
+                what: format!(
                     "the key in `{}` is not the key of the certificate in `{}`",
                     path.display(),
-                    folder.join(cert).display()
+                    cert.display()
                 ),
-                error => format!("`{}` can't be used: {}", path.display(), tls_reason(&error)),
+            },
+            rustls::Error::InvalidCertificate(error) if is_of_version_1(&error) => LinkError {
+                key: "client_cert",
+                what: format!("`{}` can't be used: {VERSION_1}", cert.display()),
+            },
+            error => LinkError {
+                key,
+                what: format!("`{}` can't be used: {}", path.display(), tls_reason(&error)),
             },
         })
 }

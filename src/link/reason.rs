@@ -5,6 +5,8 @@ use rustls::{AlertDescription, CertificateError, Error};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::certificate::{VERSION_1, is_of_version_1};
+
 /// In words that fit behind "could not connect to …: ".
 pub(crate) fn tls_reason(error: &Error) -> String {
     match error {
@@ -69,6 +71,7 @@ fn certificate(error: &CertificateError) -> String {
             "its certificate is a CA's (`CA:TRUE`), which no server may show; make one with `basicConstraints = CA:FALSE`"
                 .to_owned()
         }
+        error if is_of_version_1(error) => format!("its certificate can't be used: {VERSION_1}"),
         error => format!("its certificate is not acceptable: {error}"),
     }
 }

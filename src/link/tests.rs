@@ -3,6 +3,7 @@ use std::fs;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use super::*;
+use crate::certificate::tests::OF_VERSION_1;
 
 fn compile(settings: &UpstreamTls, folder: &Path) -> Result<Link, LinkError> {
     Link::compile(settings, HttpVersion::Auto, folder)
@@ -104,6 +105,29 @@ fn what_is_wrong_with_a_file_is_said_with_its_key() {
         let error = compile(&settings, folder).unwrap_err();
         assert_eq!((error.key, error.what), (key, what));
     }
+}
+
+#[test]
+fn a_certificate_of_version_1_is_said_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("v1.pem"), OF_VERSION_1).unwrap();
+    let key = KeyPair::generate().unwrap();
+    fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    let settings = UpstreamTls {
+        client_cert: Some("v1.pem".into()),
+        client_key: Some("key.pem".into()),
+        ..UpstreamTls::default()
+    };
+    let error = compile(&settings, folder).unwrap_err();
+    assert_eq!(error.key, "client_cert");
+    assert_eq!(
+        error.what,
+        format!(
+            "`{}` can't be used: it is of X.509 version 1, TLS needs version 3; `openssl x509 -req` makes that with `-extfile`",
+            folder.join("v1.pem").display()
+        )
+    );
 }
 
 #[test]

@@ -233,7 +233,7 @@ pub(super) fn spellings(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut all = vec![secret.to_vec()];
     let is_plain = secret
         .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte));
     if is_plain {
         return all;
     }
@@ -245,12 +245,14 @@ pub(super) fn spellings(secret: &[u8]) -> Vec<Vec<u8>> {
     }
     if secret.len() <= MAX_SPELLED {
         all.push(percent(secret, b"-._~", false));
-        // What `encodeURIComponent` and `encodeURI` leave as it is, and what may stand in a path.
-        all.push(percent(secret, b"-._~!'()*", true));
-        all.push(percent(secret, b"-._~!'()*;/?:@&=+$,#", true));
-        all.push(percent(secret, b"-._~!$&'()*+,;=:@/", true));
-        all.push(plus_for_blank(percent(secret, b"-._~ ", true)));
-        all.push(plus_for_blank(percent(secret, b"-._~* ", true)));
+        for kept in KEPT_IN_PATHS {
+            all.push(percent(secret, kept, true));
+        }
+        for kept in KEPT_IN_FORMS {
+            all.push(plus_for_blank(percent(secret, kept, true)));
+        }
+        // `HttpUtility.UrlEncode` of .NET.
+        all.push(plus_for_blank(percent(secret, b"-._!*() ", false)));
         if let Ok(text) = std::str::from_utf8(secret) {
             for escape in [
                 Escape::Slash,
@@ -395,6 +397,31 @@ const MAX_SECRET: usize = 16 * 1024;
 
 /// Longer ones are looked for in the usual spellings only, so that a head full of them stays cheap.
 const MAX_SPELLED: usize = 1024;
+
+/// What is left as it is where a blank becomes `%20`.
+const KEPT_IN_PATHS: [&[u8]; 5] = [
+    // Python: `quote`.
+    b"-._~/",
+    // Go: `PathEscape`.
+    b"-._~$&+=:@",
+    // JavaScript: `encodeURIComponent`, `encodeURI`.
+    b"-._~!'()*",
+    b"-._~!'()*;/?:@&=+$,#",
+    // What may stand in a path.
+    b"-._~!$&'()*+,;=:@/",
+];
+
+/// What is left as it is where a blank becomes `+`.
+const KEPT_IN_FORMS: [&[u8]; 4] = [
+    // Python: `quote_plus`; Go: `QueryEscape`.
+    b"-._~ ",
+    // PHP: `urlencode`.
+    b"-._ ",
+    // JavaScript: `URLSearchParams`; Java: `URLEncoder`.
+    b"-._* ",
+    // .NET: `WebUtility.UrlEncode`.
+    b"-._!*() ",
+];
 
 /// Values that are no secrets: those without which JSON would be broken, and what people write where a key is asked for
 /// but not needed. Were these looked for, a prompt with the word `test` could not be replayed with `test` for a key.

@@ -145,7 +145,7 @@ impl<'de> Visitor<'de> for PaceVisitor {
         match word {
             "instant" => Ok(Pace::Instant),
             "recorded" => Ok(Pace::default()),
-            _ => Err(E::unknown_variant(word, &["instant", "recorded"])),
+            _ => Err(E::custom(unknown(word))),
         }
     }
 
@@ -174,6 +174,18 @@ impl<'de> Visitor<'de> for PaceVisitor {
         }
         Ok(pace)
     }
+}
+
+/// In serde's words, with all that a pace may be; the name of a model alone is a near miss.
+fn unknown(word: &str) -> String {
+    let asked = match word.parse::<Profile>() {
+        Ok(_) => format!("; did you mean `{{ profile = \"{word}\" }}`?"),
+        Err(_) => String::new(),
+    };
+    format!(
+        "unknown variant `{word}`{asked}, expected one of `instant`, `recorded`, `{{ recorded = {{ speed = 2.0 }} }}`, \
+         `{{ tokens = {{ … }} }}`, `{{ profile = \"…\" }}`, `{{ fitted = \"…\" }}`"
+    )
 }
 
 #[derive(Deserialize)]

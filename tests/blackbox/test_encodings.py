@@ -315,6 +315,10 @@ def test_broken_encodings_are_recorded_as_they_came_and_end_nothing(rehearsal, u
         got = ask(proxy.url, target=f"/{number}")
         assert got.body == BROKEN[kind][1], kind
         same(got, one)
+    # What can't be shown is counted as it came.
+    for line in rehearsal.run("cassette", "list", str(cassette), "--json").stdout.splitlines():
+        entry = json.loads(line)
+        assert entry["bytes"] > 0 and entry["chunks"] > 0, line
 
 
 def test_what_is_wrong_with_an_encoding_is_noted(rehearsal, upstream, cassette):

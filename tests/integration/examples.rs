@@ -31,6 +31,44 @@ fn every_config_in_the_readme_is_right() {
 }
 
 #[test]
+fn every_kind_of_fault_is_shown_in_the_readme_and_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, text) = text.split_once("\n## Faults\n").unwrap();
+    let (kinds, _) = text.split_once("**Places**").unwrap();
+    let rules: Vec<_> = kinds
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|code| {
+            code.contains(" = ") && !code.starts_with("{ ") && !code.starts_with("scope")
+        })
+        .collect();
+    assert!(rules.len() > 20, "{rules:?}");
+    for rule in rules {
+        let text = format!("[[route]]\nupstream = 'fake'\n[[route.fault]]\n{rule}\n");
+        let config = Config::parse(&text, Path::new("README.md"))
+            .unwrap_or_else(|errors| panic!("{errors}"));
+        Plan::compile(&config).unwrap();
+    }
+    let schema = rehearsal::config::schema();
+    let settings = schema["$defs"]["FaultSettings"]["properties"]
+        .as_object()
+        .unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    for name in settings.keys() {
+        let is_shown = [
+            format!("`{name}`"),
+            format!("`{name} = "),
+            format!("\n{name} "),
+        ]
+        .iter()
+        .any(|shown| readme.contains(shown));
+        assert!(is_shown, "README does not show `{name}`");
+    }
+}
+
+#[test]
 fn every_config_in_fixtures_is_right() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let mut count = 0;

@@ -440,3 +440,25 @@ match = { path = "/a/../b" }
                |                  ^^^^^^^^^"#]],
     );
 }
+
+#[test]
+fn a_pace_that_is_none_is_told_all_that_there_are() {
+    check(
+        "[[route]]\npace = 'fast'\n",
+        &expect![[r#"
+        rehearsal.toml:2:8: `fast` is not one of the choices
+          |
+        2 | pace = 'fast'
+          |        ^^^^^^
+          = expected one of `instant`, `recorded`, `{ recorded = { speed = 2.0 } }`, `{ tokens = { … } }`, `{ profile = "…" }`, `{ fitted = "…" }`"#]],
+    );
+    check(
+        "[[route]]\npace = 'gpt-4o'\n",
+        &expect![[r#"
+        rehearsal.toml:2:8: `gpt-4o` is not one of the choices
+          |
+        2 | pace = 'gpt-4o'
+          |        ^^^^^^^^
+          = did you mean `{ profile = "gpt-4o" }`?"#]],
+    );
+}

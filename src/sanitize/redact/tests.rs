@@ -346,6 +346,30 @@ fn an_encoded_body_is_searched_decoded() {
 }
 
 #[test]
+fn a_secret_is_found_as_the_libraries_of_others_escape_it() {
+    let key = [("x-api-key", "ab/cd+ef=:(1)~* x@")];
+    for spelling in [
+        "ab/cd%2Bef%3D%3A%281%29~%2A%20x%40",   // Python: quote
+        "ab%2Fcd%2Bef%3D%3A%281%29~%2A+x%40",   // Python: quote_plus; Go: QueryEscape
+        "ab%2Fcd+ef=:%281%29~%2A%20x@",         // Go: PathEscape
+        "ab%2Fcd%2Bef%3D%3A(1)~*%20x%40",       // JavaScript: encodeURIComponent
+        "ab/cd+ef=:(1)~*%20x@",                 // JavaScript: encodeURI
+        "ab%2Fcd%2Bef%3D%3A%281%29%7E*+x%40",   // JavaScript: URLSearchParams; Java: URLEncoder
+        "ab%2Fcd%2Bef%3D%3A%281%29%7E%2A+x%40", // PHP: urlencode
+        "ab%2fcd%2bef%3d%3a(1)%7e*+x%40",       // .NET: HttpUtility.UrlEncode
+        "ab%2Fcd%2Bef%3D%3A(1)%7E*+x%40",       // .NET: WebUtility.UrlEncode
+    ] {
+        check_body(&key, spelling, "[redacted:x-api-key]");
+    }
+    // As the secrets of clients at Microsoft look.
+    check_body(
+        &[("x-api-key", "abc8Q~defghijkl")],
+        "client_assertion=abc8Q%7Edefghijkl",
+        "client_assertion=[redacted:x-api-key]",
+    );
+}
+
+#[test]
 fn a_very_long_secret_is_found_whole() {
     let secret = "0123456789abcdef".repeat(2500);
     let body = format!("a {secret} b");
