@@ -185,7 +185,7 @@ as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-# Debian's packages, by the command that each brings. cmake and a C compiler build zlib-ng, which pingora needs.
+# Debian's packages, by the command that each brings. cmake, make and a C compiler build zlib-ng, which pingora needs, and jemalloc.
 install_packages() {
     local missing=()
     need cmake cmake
