@@ -6,7 +6,7 @@ Where the pieces come from is the caller's matter: a socket (`rawclient`) or the
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Iterable, Optional
+from typing import Callable, Iterable, Optional, Sequence
 
 COMPLETE = "complete"  # as the framing says
 FIN = "fin"  # the sender closed
@@ -88,6 +88,18 @@ class Answer:
     @property
     def boundaries(self) -> list[bytes]:
         return [data for _, data in self.chunks]
+
+    def whole_at(self, parts: Sequence[bytes]) -> list[float]:
+        """When each of these parts of the body had come whole, however many reads brought them."""
+        times, size, come = [], 0, 0
+        pieces = iter(self.pieces)
+        for part in parts:
+            size += len(part)
+            while come < size:
+                at, data = next(pieces)
+                come += len(data)
+            times.append(at)
+        return times
 
     def told(self) -> list[tuple[str, str]]:
         """The headers that a replay must give back: all but those that it may not."""
