@@ -1,4 +1,5 @@
-//! The one loop through which every answer reaches its client, whatever its source.
+//! The pump through which every answer reaches its client, whatever its source: a loop for all of them, and a shorter one for
+//! what is known from the beginning and passes as it is.
 //!
 //! Time passes on purpose here and nowhere else. It knows nothing of sockets: the client is a [`Client`], so that the
 //! loop runs under a paused clock in tests, and the answer comes from a [`Source`].
