@@ -17,7 +17,7 @@ use crate::fault::counts::Counts;
 pub use injection::Injection;
 pub use legacy::{Inherited, Legacy, RuleLegacy};
 pub use live::{Configured, Held, Live, Name, Standing, Verdict};
-pub use timing::{TimeError, Timing, TimingSummary};
+pub use timing::{Timing, TimingSummary};
 pub use watch::Watch;
 
 mod timing;

@@ -3,9 +3,6 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// Achieved minus intended, in µs.
-pub type TimeError = i64;
-
 /// A histogram of time errors.
 #[derive(Debug, Default)]
 pub struct Timing {
@@ -26,7 +23,7 @@ pub struct TimingSummary {
 }
 
 impl Timing {
-    /// One more.
+    /// One more error: achieved minus intended.
     pub fn note(&self, error_us: i64) {
         let at = BOUNDS_US.partition_point(|bound| *bound < error_us);
         self.buckets[at].fetch_add(1, Ordering::Relaxed);

@@ -55,7 +55,8 @@ pub(crate) fn read_from(path: &Path) -> io::Result<File> {
         .map_err(|error| explained(path, error))
 }
 
-fn plain(file: File) -> io::Result<File> {
+/// The file, if it is neither a device, nor a pipe, nor a folder.
+pub(crate) fn plain(file: File) -> io::Result<File> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a plain file"));
     }
@@ -162,21 +163,12 @@ pub(crate) struct Opened {
 /// Opens a file of a cassette, without reading it yet.
 pub(crate) fn open(folder: &Path, name: &str) -> Result<Opened, BrokenFile> {
     let path = folder.join(name);
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(no_follow())
-        .open(&path)
-        .map_err(|error| {
-            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
-                broken(name, "is a symbolic link, which is refused".to_owned())
-            } else {
-                unreadable(name, &error)
-            }
-        })?;
+    let file = read_from(&path).map_err(|error| match error.kind() {
+        // What we refuse, and not the system.
+        io::ErrorKind::Other => broken(name, error.to_string()),
+        _ => unreadable(name, &error),
+    })?;
     let metadata = file.metadata().map_err(|error| unreadable(name, &error))?;
-    if !metadata.is_file() {
-        return Err(broken(name, "is not a plain file".to_owned()));
-    }
     if metadata.len() > FILE_LIMIT {
         let message = format!(
             "has {} bytes, at most {FILE_LIMIT} are read",

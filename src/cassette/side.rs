@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use super::files::plain;
+
 /// A file beside a recording that holds the bytes of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideFile {
@@ -76,11 +78,7 @@ pub(crate) fn open_side(folder: &Path, name: &str) -> io::Result<File> {
         OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::RDONLY | OFlags::CLOEXEC,
         Mode::empty(),
     )?);
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::other("is not a plain file"))
-    }
+    plain(file)
 }
 
 /// The folder for side files within a cassette.

@@ -198,7 +198,7 @@ impl Redactor {
             .map(|(name, value)| {
                 let value = if let Some(rule) = self.rules.header(name) {
                     self.settled(value, |redactor, value| redactor.by_place(&rule, value))
-                } else if URL_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+                } else if URL_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
                     self.settled(value, |redactor, value| {
                         redactor.parameters(value, b"?#&>, \"")
                     })

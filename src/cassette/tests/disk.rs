@@ -159,8 +159,8 @@ fn links_are_refused() {
     assert_eq!(
         broken,
         [
-            "folder.json: is not a plain file",
-            "link.json: is a symbolic link, which is refused"
+            "folder.json: it is not a plain file",
+            "link.json: it is a symbolic link, which is refused"
         ]
     );
     assert_eq!(stage.cassette.entries().len(), 1);
