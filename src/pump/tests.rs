@@ -177,6 +177,22 @@ async fn play(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_due_together_leaves_together() {
+    let mut client = Listener::new();
+    let (outcome, tally) = play(
+        &mut client,
+        &[(0, "a"), (0, "b"), (100, "c")],
+        Timing::Recorded { speed: 1.0 },
+    )
+    .await;
+    assert_eq!(outcome, Outcome::Completed);
+    // The head, and each chunk; the end comes with the last.
+    assert_eq!(client.more, [true, true, false, true]);
+    assert_eq!(tally.first_byte, Some(Duration::ZERO));
+    assert!(tally.request_is_through);
+}
+
+#[tokio::test(start_paused = true)]
 async fn chunks_are_written_when_they_are_due() {
     let mut client = Listener::new();
     let (outcome, tally) = play(
