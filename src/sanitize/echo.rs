@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 
-use super::secrets::{
-    LONG_SECRET, MAX_RULE, PLACEHOLDER, Secrets, is_rule_byte, placeholder, spellings,
-};
+use super::secrets::{LONG_SECRET, MAX_RULE, PLACEHOLDER, Secrets, is_rule_byte, placeholder};
+use super::spellings::spellings;
 
 use pattern::Pattern;
 

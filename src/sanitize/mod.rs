@@ -14,3 +14,4 @@ mod lane;
 mod members;
 pub mod redact;
 mod secrets;
+mod spellings;

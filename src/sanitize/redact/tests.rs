@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::sanitize::spellings::spellings;
 
 fn request(target: &str, headers: &[(&str, &str)]) -> RequestHead {
     let (path, query) = match target.split_once('?') {
@@ -508,7 +509,7 @@ proptest! {
         spelling in any::<Index>(),
         cuts in cuts(),
     ) {
-        let spellings = secrets::spellings(secret.as_bytes());
+        let spellings = spellings(secret.as_bytes());
         let planted = spelling.get(&spellings);
         let mut body = before.into_bytes();
         body.push(b' ');
